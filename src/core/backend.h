@@ -1,0 +1,59 @@
+/* backend.h -- the backend table and the inside of ks_ctx. Private.
+ *
+ * One table per backend: memory functions and one sub-table per op family. A family declares its slots in
+ * src/ops/<family>_ops.h; the public function of an op (in src/ops/<family>.c) checks the arguments once and
+ * calls the slot. An empty slot is KS_ERR_UNSUPPORTED naming op and backend: never a silent host round trip. */
+#ifndef KS_BACKEND_H
+#define KS_BACKEND_H
+#include <stddef.h>
+#include "ksgrad/context.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ks_ops_integrals;
+struct ks_ops_grid;
+struct ks_ops_linalg;
+struct ks_ops_net;
+struct ks_ops_optim;
+
+typedef struct ks_backend {
+    const char *name;
+    ks_status (*open)(void **state); /* device handles, streams */
+    void (*close)(void *state);
+    ks_status (*alloc)(void *state, size_t bytes, void **out);
+    void (*free)(void *state, void *ptr);
+    ks_status (*to_backend)(void *state, void *dst, const void *src, size_t bytes);
+    ks_status (*to_host)(void *state, void *dst, const void *src, size_t bytes);
+    ks_status (*zero)(void *state, void *dst, size_t bytes);
+    ks_status (*sync)(void *state);
+    const struct ks_ops_integrals *integrals;
+    const struct ks_ops_grid      *grid;
+    const struct ks_ops_linalg    *linalg;
+    const struct ks_ops_net       *net;
+    const struct ks_ops_optim     *optim;
+} ks_backend;
+
+extern const ks_backend ks_backend_cpu;
+
+/* Adds a backend under its name (the CUDA library, or the tests' launcher, at start-up). At most 4. */
+KS_NODISCARD ks_status ks_backend_register(const ks_backend *backend);
+
+struct ks_ctx {
+    const ks_backend *backend;
+    void             *state; /* of the backend: NULL on the CPU, ks_cuda * on CUDA */
+    int               n_thread;
+    ks_arena         *scratch;
+    ks_arena        **thread_scratch; /* (n_thread) */
+};
+
+/* The slot `op` of family `fam`, or an error that names both; needs st and done like KS_CHECK. */
+#define KS_SLOT(ctx, fam, op)                                                                  \
+    KS_CHECK((ctx) && (ctx)->backend->fam && (ctx)->backend->fam->op, KS_ERR_UNSUPPORTED,      \
+             "op " #op " is not available on backend %s", (ctx) ? (ctx)->backend->name : "(none)")
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,166 @@
+/* context.c -- see context.h: contexts, the list of backends, the CPU backend's memory functions. */
+#define _GNU_SOURCE
+#include "ksgrad/context.h"
+#include <cblas.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/backend.h"
+
+enum { MAX_BACKENDS = 4, MAX_THREADS = 1024, SCRATCH_BYTES = 1 << 20 };
+
+static const ks_backend *g_backends[MAX_BACKENDS] = {&ks_backend_cpu};
+static int               g_n_backend              = 1;
+
+ks_status ks_backend_register(const ks_backend *backend) {
+    ks_status st = KS_OK;
+    KS_CHECK(backend && g_n_backend < MAX_BACKENDS, KS_ERR_ARG, "cannot register another backend");
+    for (int i = 0; i < g_n_backend; i++)
+        if (g_backends[i] == backend) return KS_OK;
+    g_backends[g_n_backend++] = backend;
+done:
+    return st;
+}
+
+static const ks_backend *find_backend(const char *name) {
+    for (int i = 0; i < g_n_backend; i++)
+        if (!strcmp(g_backends[i]->name, name)) return g_backends[i];
+    return NULL;
+}
+
+static int usable_threads(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
+    ks_status   st   = KS_OK;
+    ks_ctx     *ctx  = NULL;
+    const char *name = opt && opt->backend ? opt->backend : "cpu";
+    const int   nthr = opt ? opt->threads : 0;
+    KS_CHECK(out, KS_ERR_ARG, "context: NULL argument");
+    KS_CHECK(nthr >= 0 && nthr <= MAX_THREADS, KS_ERR_ARG, "threads=%d, limit 0..%d", nthr, MAX_THREADS);
+    KS_TRY(KS_ZNEW(ctx, 1));
+    if (!strcmp(name, "auto")) {
+        const ks_backend *cuda = find_backend("cuda");
+        if (cuda && cuda->open(&ctx->state) == KS_OK) {
+            ctx->backend = cuda;
+        } else {
+            ks_error_clear();
+            name = "cpu";
+        }
+    }
+    if (!ctx->backend) {
+        const ks_backend *b = find_backend(name);
+        KS_CHECK(b, KS_ERR_UNSUPPORTED, "backend '%s' is not part of this build", name);
+        if (b->open) KS_TRY(b->open(&ctx->state));
+        ctx->backend = b;
+    }
+    ctx->n_thread = nthr ? nthr : usable_threads();
+    KS_TRY(ks_arena_create("scratch", SCRATCH_BYTES, &ctx->scratch));
+    KS_TRY(KS_ZNEW(ctx->thread_scratch, ctx->n_thread));
+    for (int t = 0; t < ctx->n_thread; t++)
+        KS_TRY(ks_arena_create("thread scratch", SCRATCH_BYTES, &ctx->thread_scratch[t]));
+    openblas_set_num_threads(1); /* parallelism is OpenMP's, over frames, blocks and panels */
+    *out = ctx;
+    ctx  = NULL;
+done:
+    ks_ctx_destroy(&ctx);
+    return st;
+}
+
+void ks_ctx_destroy(ks_ctx **pctx) {
+    if (!pctx || !*pctx) return;
+    ks_ctx *ctx = *pctx;
+    if (ctx->thread_scratch)
+        for (int t = 0; t < ctx->n_thread; t++) ks_arena_destroy(&ctx->thread_scratch[t]);
+    KS_FREE(ctx->thread_scratch);
+    ks_arena_destroy(&ctx->scratch);
+    if (ctx->backend && ctx->backend->close) ctx->backend->close(ctx->state);
+    KS_FREE(*pctx);
+}
+
+const char *ks_ctx_backend(const ks_ctx *ctx) { return ctx->backend->name; }
+int         ks_ctx_threads(const ks_ctx *ctx) { return ctx->n_thread; }
+ks_arena   *ks_ctx_scratch(ks_ctx *ctx) { return ctx->scratch; }
+ks_arena   *ks_ctx_thread_scratch(ks_ctx *ctx, int thread) { return ctx->thread_scratch[thread]; }
+
+ks_status ks_mem_alloc(ks_ctx *ctx, size_t bytes, void **out) {
+    *out = NULL;
+    return bytes ? ctx->backend->alloc(ctx->state, bytes, out) : KS_OK;
+}
+void ks_mem_free(ks_ctx *ctx, void **ptr) {
+    if (!ctx || !ptr || !*ptr) return;
+    ctx->backend->free(ctx->state, *ptr);
+    *ptr = NULL;
+}
+ks_status ks_mem_to_backend(ks_ctx *ctx, void *dst, const void *src, size_t bytes) {
+    return bytes ? ctx->backend->to_backend(ctx->state, dst, src, bytes) : KS_OK;
+}
+ks_status ks_mem_to_host(ks_ctx *ctx, void *dst, const void *src, size_t bytes) {
+    return bytes ? ctx->backend->to_host(ctx->state, dst, src, bytes) : KS_OK;
+}
+ks_status ks_mem_zero(ks_ctx *ctx, void *dst, size_t bytes) {
+    return bytes ? ctx->backend->zero(ctx->state, dst, bytes) : KS_OK;
+}
+ks_status ks_sync(ks_ctx *ctx) { return ctx->backend->sync ? ctx->backend->sync(ctx->state) : KS_OK; }
+
+const char *ks_cpu_isa(void) {
+#if defined(__x86_64__)
+    static const char *const names[] = {"base", "avx2", "avx512"};
+    int                      best    = 0;
+    const char              *cap     = getenv("KSGRAD_ISA");
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = 1;
+    if (best && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        best = 2;
+    for (int i = 0; cap && i < best; i++)
+        if (!strcmp(cap, names[i])) best = i;
+    return names[best];
+#else
+    return "base";
+#endif
+}
+
+/* ---- memory of the CPU backend: plain host memory ---- */
+
+static ks_status cpu_alloc(void *state, size_t bytes, void **out) {
+    (void)state;
+    return ks_host_alloc((int64_t)bytes, 1, out);
+}
+static void cpu_free(void *state, void *ptr) {
+    (void)state;
+    ks_host_free(&ptr);
+}
+static ks_status cpu_copy(void *state, void *dst, const void *src, size_t bytes) {
+    (void)state;
+    memcpy(dst, src, bytes);
+    return KS_OK;
+}
+static ks_status cpu_zero(void *state, void *dst, size_t bytes) {
+    (void)state;
+    memset(dst, 0, bytes);
+    return KS_OK;
+}
+
+/* The CPU sub-tables live beside their families in src/ops. */
+extern const struct ks_ops_integrals ks_ops_integrals_cpu;
+extern const struct ks_ops_grid      ks_ops_grid_cpu;
+extern const struct ks_ops_linalg    ks_ops_linalg_cpu;
+extern const struct ks_ops_net       ks_ops_net_cpu;
+extern const struct ks_ops_optim     ks_ops_optim_cpu;
+
+const ks_backend ks_backend_cpu = {
+    .name       = "cpu",
+    .alloc      = cpu_alloc,
+    .free       = cpu_free,
+    .to_backend = cpu_copy,
+    .to_host    = cpu_copy,
+    .zero       = cpu_zero,
+    .integrals  = &ks_ops_integrals_cpu,
+    .grid       = &ks_ops_grid_cpu,
+    .linalg     = &ks_ops_linalg_cpu,
+    .net        = &ks_ops_net_cpu,
+    .optim      = &ks_ops_optim_cpu,
+};

@@ -71,9 +71,9 @@ typedef struct reader {
     int             cartesian_line;
 } reader;
 
-static void refuse(reader *r, const char *what) {
+static void refuse(reader *r, int64_t line, const char *what) {
     if (r->t->refused_line[r->Z]) return;
-    r->t->refused_line[r->Z] = (int32_t)r->lines.number;
+    r->t->refused_line[r->Z] = (int32_t)line;
     snprintf(r->t->refused_what[r->Z], sizeof r->t->refused_what[r->Z], "%s", what);
 }
 
@@ -153,11 +153,11 @@ static ks_status read_shell(reader *r, char **token, int n_token) {
     if (!is_sp && l > KS_L_MAX) {
         char what[32];
         snprintf(what, sizeof what, "a shell of type %s", token[0]);
-        refuse(r, what);
+        refuse(r, line, what);
         goto done;
     }
     if (r->cartesian_line && !is_sp && l == 2) {
-        refuse(r, "Cartesian d functions");
+        refuse(r, line, "Cartesian d functions");
         goto done;
     }
     for (int j = 0; j < n_column; j++)
@@ -204,7 +204,7 @@ static ks_status read_table(const char *path, ks_basis_table *t) {
             r.Z = ks_element_number(token[0][0] == '-' ? token[0] + 1 : token[0]);
             KS_CHECK(r.Z > 0, KS_ERR_DATA, "%s:%lld: '%s' is not an element symbol", path, (long long)r.lines.number, token[0]);
             if (is_ecp) {
-                refuse(&r, "an effective core potential");
+                refuse(&r, r.lines.number, "an effective core potential");
                 skip = 1;
                 continue;
             }

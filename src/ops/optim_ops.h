@@ -2,9 +2,14 @@
 #ifndef KS_OPTIM_OPS_H
 #define KS_OPTIM_OPS_H
 #include "core/backend.h"
+#include "ksgrad/optim.h"
+
+enum { KS_SUM_BLOCK = 16384 }; /* elements per partial sum: part of the definition of ks_sum_squares */
 
 typedef struct ks_ops_optim {
-    int n_slot; /* replaced by the family's function pointers */
+    ks_status (*sum_squares)(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, double *sum);
+    ks_status (*adamw_update)(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c, const void *g,
+                              void *p, void *m, void *v);
 } ks_ops_optim;
 
 extern const ks_ops_optim ks_ops_optim_cpu;

@@ -1,0 +1,124 @@
+/* eval.h -- metrics of predicted Hamiltonians against converged references, frames in micro-batches, the
+ * evaluation of a model, and the gradient check of a whole step.  Definitions: method.md section 4.
+ *
+ * Energy, dipole and commutator of a prediction belong to its last density (the energy's); eps, psi and gap are
+ * those of the Hamiltonian H that the refinement scheme reports. */
+#ifndef KS_EVAL_H
+#define KS_EVAL_H
+#include "ksgrad/geometry.h"
+#include "ksgrad/loss.h"
+#include "ksgrad/model.h"
+#include "ksgrad/scf.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- metrics ---- */
+
+/* X(field, key in JSON and CSV, title in tables, unit) */
+#define KS_METRIC_LIST(X)                                                           \
+    X(energy, "energy_mae_meV", "energy MAE", "meV")                                \
+    X(h, "h_mae_uHa", "H MAE", "uHa")                                               \
+    X(eps_all, "eps_all_mae_uHa", "eps MAE, all orbitals", "uHa")                   \
+    X(eps_occ, "eps_occ_mae_uHa", "eps MAE, occupied", "uHa")                       \
+    X(psi, "psi_similarity_pct", "psi similarity, occupied", "%")                   \
+    X(psi_s, "psi_overlap_pct", "psi overlap (S metric)", "%")                      \
+    X(gap, "gap_mae_meV", "gap MAE", "meV")                                         \
+    X(dipole, "dipole_mae_mD", "dipole MAE", "mD")                                  \
+    X(cycles, "scf_cycles_mean", "SCF cycles from here", "")                        \
+    X(cycles_minao, "scf_cycles_minao_mean", "SCF cycles from minao", "")           \
+    X(commutator, "commutator_rms", "commutator rms", "Ha")
+
+enum {
+#define X(field, key, title, unit) KS_METRIC_##field,
+    KS_METRIC_LIST(X)
+#undef X
+        KS_METRIC_COUNT
+};
+
+typedef struct ks_metric_info {
+    const char *key, *title, *unit;
+} ks_metric_info;
+const ks_metric_info *ks_metric_get_info(int metric); /* NULL outside 0..KS_METRIC_COUNT-1 */
+
+/* One frame's metrics. has[k] == 0: not computed (never: "bad"). A non-finite value stays one. */
+typedef struct ks_metrics {
+    double  value[KS_METRIC_COUNT];
+    uint8_t has[KS_METRIC_COUNT];
+} ks_metrics;
+
+/* Running sums; the mean of a metric that no frame has is reported as not there. */
+typedef struct ks_metrics_sum {
+    double  sum[KS_METRIC_COUNT];
+    int64_t n[KS_METRIC_COUNT];
+} ks_metrics_sum;
+void       ks_metrics_add(ks_metrics_sum *sum, const ks_metrics *frame);
+ks_metrics ks_metrics_mean(const ks_metrics_sum *sum);
+
+/* A closed-shell state of one frame, host memory, AO basis in PySCF order. */
+typedef struct ks_state {
+    double        energy;    /* Ha */
+    double        dipole[3]; /* atomic units */
+    const double *H;         /* (n, n) */
+    const double *eps, *C;   /* (n), (n, n) columns: of (H, S), ascending */
+} ks_state;
+
+/* H C = S C eps with LAPACK's dsygvd; all (n, n) row-major host memory. Columns normalised C^T S C = 1. */
+KS_NODISCARD ks_status ks_orbitals(int64_t n, const double *H, const double *S, double *eps, double *C);
+
+/* All metrics but the SCF cycles and the commutator. The H, eps and psi errors are means over all n^2 elements, over all n
+ * and over n_occ orbitals; H errors weigh both triangles as stored.
+ *   psi    mean over occupied i of |c_i . c'_i| / (|c_i| |c'_i|), the plain cosine of AO coefficient columns
+ *          (the published definition of SchNOrb and QHNet)
+ *   psi_s  the same in the metric of the overlap, |c_i^T S c'_i|: what a physicist calls the overlap of two orbitals
+ * Orbitals are paired by energy order: within a degenerate set the pairing is arbitrary, which lowers both. Nothing is
+ * done about it, so that figures compare with published ones. n_occ == 0 or n_occ == n: no gap. The dipole error is the
+ * length of the difference vector. */
+KS_NODISCARD ks_status ks_metrics_frame(int64_t n, int64_t n_occ, const double *S, const ks_state *pred, const ks_state *ref,
+                                        ks_metrics *out);
+
+/* Root mean square of the elements of X^T (F P S - S P F) X; (n, n) host memory. */
+KS_NODISCARD ks_status ks_commutator_rms(int64_t n, const double *F, const double *P, const double *S, const double *X, double *rms);
+
+/* Dipole sum_a Z_a R_a - tr(P dip) in atomic units; dip (3, n, n), P (n, n), pos (n_atom, 3) host memory. */
+void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, const double *dip, const double *P, double out[3]);
+
+/* ---- frames in micro-batches ---- */
+
+/* Walks over frames in file order. Each chunk is as many consecutive frames as fit into memory (and at most max_frames),
+ * grouped into segments by composition, with all geometry tensors built. */
+typedef struct ks_chunks ks_chunks;
+
+typedef struct ks_chunk {
+    const ks_batch *batch;
+    int64_t         n_frame;
+    const int64_t  *frame;         /* (n_frame) frame in the ks_frames of each batch position (segments reorder) */
+    const int32_t  *segment;       /* (n_frame) its segment */
+    const int32_t  *in_segment;    /* (n_frame) its position there */
+    double          build_seconds; /* wall time of ks_tensors_build */
+} ks_chunk;
+
+typedef struct ks_chunk_options {
+    int64_t memory_bytes; /* 0: half of the memory that the machine has available */
+    int64_t max_frames;   /* 0: 32 */
+    int64_t n_matrix;     /* (n_ao, n_ao) matrices that the caller's work needs per frame; 0: 64 (SCF, refinement) */
+} ks_chunk_options;
+
+/* charge: total charge of every frame, or INT32_MIN for the frames' own. A frame that does not fit alone is KS_ERR_NOMEM
+ * with both figures. Everything is borrowed. */
+KS_NODISCARD ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames, const ks_method *method,
+                                        int32_t charge, const ks_chunk_options *opt, ks_chunks **out);
+void                   ks_chunks_destroy(ks_chunks **chunks);
+/* The next chunk, valid until the next call; out->n_frame == 0 at the end. Errors name the frame. */
+KS_NODISCARD ks_status ks_chunks_next(ks_chunks *chunks, ks_chunk *out);
+
+/* System, number of occupied orbitals and per-frame views of the chunk's batch position k. */
+const ks_tensors *ks_chunk_tensors(const ks_chunk *chunk, int64_t k, int32_t *slot);
+int64_t           ks_chunk_mat_offset(const ks_chunk *chunk, int64_t k); /* of its matrix in a batch matrix */
+int64_t           ks_chunk_vec_offset(const ks_chunk *chunk, int64_t k); /* of its orbitals in per-orbital data */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -42,7 +42,11 @@ typedef struct ks_tensors {
     double  *E0;                /* (cap) energy functional at P0 */
     ks_eri  *eri;
     ks_grid *grid;
+    double  *guess_occ; /* (n_guess, n_guess) diagonal matrix of the minao occupations */
 } ks_tensors;
+
+/* Electrons in an occupied orbital: 2 for closed shells. */
+static inline double ks_method_occ(const ks_method *method) { return 2.0 / method->n_spin; }
 
 KS_NODISCARD ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity, ks_tensors **out);
 void                   ks_tensors_destroy(ks_tensors **tensors);

@@ -8,6 +8,7 @@
 #include "ksgrad/geometry.h"
 #include "ksgrad/grid.h"
 #include "ksgrad/integrals.h"
+#include "ksgrad/linalg.h"
 #include "ksgrad/log.h"
 #include "ksgrad/loss.h"
 #include "ksgrad/model.h"

@@ -1,0 +1,46 @@
+/* scf_impl.h -- what the files of src/scf share. Private. */
+#ifndef KS_SCF_IMPL_H
+#define KS_SCF_IMPL_H
+#include <string.h>
+#include "ksgrad/batch.h"
+#include "ksgrad/linalg.h"
+#include "ksgrad/refine.h"
+
+/* The frames of a segment, or some of them. */
+typedef struct ks_seg {
+    const ks_tensors *ts;
+    int64_t           n_frame, n, n_mat; /* n_mat = n_frame * n_spin */
+    const int32_t    *slot;              /* (n_frame) host */
+} ks_seg;
+
+static inline ks_seg ks_seg_make(const ks_tensors *ts, int64_t n_frame, const int32_t *slot) {
+    return (ks_seg){ts, n_frame, ts->sys->n_ao, n_frame * ts->method.n_spin, slot};
+}
+static inline ks_seg ks_seg_of(const ks_batch *batch, int64_t s) {
+    return ks_seg_make(batch->segment[s].tensors, batch->segment[s].n_frame, batch->segment[s].slot);
+}
+/* A spin-free (n, n) pool member of the frames, shared by their spins. */
+static inline ks_mats ks_seg_pool(const ks_seg *sg, const double *member) {
+    return ks_mats_pool(member, sg->n, sg->slot, sg->ts->method.n_spin);
+}
+/* Per-frame vectors of `len` doubles: from a pool by slot, or contiguous. */
+static inline ks_mats ks_vec_pool(const ks_seg *sg, const double *member, int64_t len) {
+    return (ks_mats){member, len, len, sg->slot, 1, 0};
+}
+static inline ks_mats ks_vec_dense(const double *x, int64_t len) { return (ks_mats){x, len, len, NULL, 1, 0}; }
+
+/* n_occ (n_mat, from scratch) of the frames and the largest of them. */
+KS_NODISCARD ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *n_occ_max);
+
+/* One Fock build. P, C as in ks_fock_fwd; JK = J - (a/2) K, Vxc, F (n_mat, n, n); E, n_elec (n_frame). JK and Vxc are required,
+ * F, E, n_elec may be NULL; F may be the same array as JK or Vxc. */
+KS_NODISCARD ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *JK, double *Vxc,
+                                     double *F, double *E, double *n_elec);
+
+/* F C = S C e by Loewdin orthogonalisation, and P. P NULL: not wanted. */
+KS_NODISCARD ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, double *C, double *eps, double *P);
+
+/* P0 of a chunk from its S and S12, or from its Hcore, by the method's guess. */
+KS_NODISCARD ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S, const double *S12, double *P0);
+
+#endif

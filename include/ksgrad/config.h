@@ -76,7 +76,7 @@ typedef struct ks_config {
 } ks_config;
 
 /* All defaults, as a file with only `version: 1` would give (not yet checked by ks_config_check). */
-void ks_config_defaults(ks_config *config);
+KS_NODISCARD ks_status ks_config_defaults(ks_config *config);
 
 /* Defaults, then the file (NULL: none), then the n_set overrides "a.b=value" in order, then ks_config_check.
  * KS_ERR_CONFIG; the message begins with file:line:column or with the override. */

@@ -1,6 +1,6 @@
 /* text.h -- small text helpers shared by the config layer and the command line. Private. */
-#ifndef KS_TEXT_H
-#define KS_TEXT_H
+#ifndef KS_CORE_TEXT_H
+#define KS_CORE_TEXT_H
 #include <stdint.h>
 
 /* Edit distance with adjacent transpositions (optimal string alignment); texts beyond 63 characters are cut. */

@@ -96,6 +96,7 @@ done:
 static ks_status set_text(const source *s, const ks_key *key, const ks_node *node, const char *where, char *out) {
     ks_status st = KS_OK;
     char      want[256];
+    memset(out, 0, key->size); /* nothing of an earlier value stays behind: configurations compare by bytes */
     if (key->choices) {
         char        word[64];
         const char *names[16];
@@ -213,15 +214,15 @@ static void cut_path(const char *path, char *section, const char **leaf) {
 }
 
 static ks_status unknown_key(const char *where, const char *path) {
-    char        section[PATH_TEXT], store[MAX_KEYS][64], list[512] = "", other[PATH_TEXT] = "";
+    char        section[PATH_TEXT], store[MAX_KEYS][64], list[512] = "", other[PATH_TEXT];
     const char *leaf, *names[MAX_KEYS];
-    int         n = 0;
+    int         n = 0, n_other = 0;
     cut_path(path, section, &leaf);
     const size_t skip = section[0] ? strlen(section) + 1 : 0;
     for (int i = 0; i < ks_schema_n; i++) {
         const char *p   = ks_schema[i].path;
         const char *dot = strrchr(p, '.');
-        if (dot && !strcmp(dot + 1, leaf)) snprintf(other, sizeof other, "%s", p);
+        if (dot && !strcmp(dot + 1, leaf) && n_other++ == 0) snprintf(other, sizeof other, "%s", p);
         if (skip && (strncmp(p, section, skip - 1) || p[skip - 1] != '.')) continue;
         snprintf(store[n], sizeof store[n], "%.*s", (int)strcspn(p + skip, "."), p + skip);
         if (n && !strcmp(store[n], store[n - 1])) continue;
@@ -235,7 +236,7 @@ static ks_status unknown_key(const char *where, const char *path) {
     if (section[0]) snprintf(in, sizeof in, " in '%s'", section);
     if (near)
         return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, near);
-    if (other[0])
+    if (n_other == 1)
         return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, other);
     return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (known: %s)", where, leaf, in, list);
 }

@@ -3,6 +3,7 @@
 #define KSGRAD_H
 #include "ksgrad/arena.h"
 #include "ksgrad/batch.h"
+#include "ksgrad/checkpoint.h"
 #include "ksgrad/config.h"
 #include "ksgrad/context.h"
 #include "ksgrad/geometry.h"

@@ -50,7 +50,6 @@ typedef struct ks_checkpoint_info {
     char    dir[KS_CHECKPOINT_PATH];
     int64_t step, samples;
     char    program[128];   /* version that wrote it */
-    char    formula[64];    /* of the first reference geometry; "" without */
 } ks_checkpoint_info;
 
 /* The config inside; model (NULL: not wanted) is created on ctx and filled. path as in ks_checkpoint_find.

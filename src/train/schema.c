@@ -95,7 +95,7 @@ const ks_key ks_schema[] = {
     INT("train.batch", train.batch, "32", 1, 1e6, "frames", SOFT, "frames per step, over all ranks"),
     INT("train.reuse", train.reuse, "16", 1, 1e6, "visits", SOFT, "how often a geometry is visited before it leaves the pool"),
     INT("train.pool", train.pool, "0", 0, 1e7, "frames", SOFT,
-        "geometries whose tensors are kept in memory; 0: what fits, at most two sweeps of batch x reuse / 4"),
+        "geometries whose tensors are kept in memory; 0: all training frames if they fit, else what fits, at most batch x reuse"),
     INT("train.micro_batch", train.micro_batch, "0", 0, 1e6, "frames", SOFT, "frames per pass; 0: what fits"),
 
     INT("valid.every", valid.every, "500", 0, MANY, "steps", FREE, "validation; 0: never"),

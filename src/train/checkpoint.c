@@ -1,0 +1,334 @@
+/* checkpoint.c -- see checkpoint.h: folders, names, links, rotation. */
+#define _GNU_SOURCE
+#include "ksgrad/checkpoint.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "train/checkpoint_io.h"
+
+static ks_status join(char *out, size_t size, const char *a, const char *b) {
+    ks_status st = KS_OK;
+    KS_CHECK((size_t)snprintf(out, size, "%s/%s", a, b) < size, KS_ERR_IO, "path too long: %.200s/%.200s", a, b);
+done:
+    return st;
+}
+
+static ks_status step_dir(char *out, const char *ckpt_dir, int64_t step, const char *suffix) {
+    char name[64];
+    snprintf(name, sizeof name, "step_%08lld%s", (long long)step, suffix);
+    return join(out, KS_CHECKPOINT_PATH, ckpt_dir, name);
+}
+
+static ks_status sync_dir(const char *path) {
+    ks_status st = KS_OK;
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    KS_CHECK(fd >= 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
+    const int rc = fsync(fd), why = errno;
+    close(fd);
+    KS_CHECK(rc == 0 || why == EINVAL, KS_ERR_IO, "%s: %s", path, strerror(why)); /* EINVAL: a file system without it */
+done:
+    return st;
+}
+
+/* The files of a checkpoint folder lie flat in it. */
+static ks_status remove_dir(const char *path) {
+    ks_status      st  = KS_OK;
+    DIR           *dir = opendir(path);
+    struct dirent *e;
+    char           file[KS_CHECKPOINT_PATH];
+    KS_CHECK(dir, KS_ERR_IO, "%s: %s", path, strerror(errno));
+    while ((e = readdir(dir))) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        KS_TRY(join(file, sizeof file, path, e->d_name));
+        KS_CHECK(unlink(file) == 0, KS_ERR_IO, "%s: %s", file, strerror(errno));
+    }
+    KS_CHECK(rmdir(path) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
+done:
+    if (dir) closedir(dir);
+    return st;
+}
+
+static int exists(const char *path) {
+    struct stat s;
+    return lstat(path, &s) == 0;
+}
+
+static ks_status file_bytes(const char *dir, const char *name, int64_t *bytes) {
+    ks_status   st = KS_OK;
+    char        path[KS_CHECKPOINT_PATH];
+    struct stat s;
+    KS_TRY(join(path, sizeof path, dir, name));
+    KS_CHECK(stat(path, &s) == 0, KS_ERR_DATA, "%s: %s", path, strerror(errno));
+    *bytes = (int64_t)s.st_size;
+done:
+    return st;
+}
+
+static ks_status write_done(const char *dir) {
+    ks_status st   = KS_OK;
+    FILE     *f    = NULL;
+    int64_t   m    = 0, s = 0;
+    char      path[KS_CHECKPOINT_PATH];
+    KS_TRY(file_bytes(dir, "model.h5", &m));
+    KS_TRY(file_bytes(dir, "state.h5", &s));
+    KS_TRY(join(path, sizeof path, dir, "DONE"));
+    f = fopen(path, "w");
+    KS_CHECK(f, KS_ERR_IO, "%s: %s", path, strerror(errno));
+    KS_CHECK(fprintf(f, "model.h5 %lld\nstate.h5 %lld\n", (long long)m, (long long)s) > 0 && fflush(f) == 0 && fsync(fileno(f)) == 0, KS_ERR_IO,
+             "%s: %s", path, strerror(errno));
+done:
+    if (f && fclose(f) != 0 && st == KS_OK) st = ks_error_raise(KS_ERR_IO, __FILE__, __LINE__, __func__, "%s: %s", path, strerror(errno));
+    return st;
+}
+
+/* Complete: DONE is there and the files have the sizes that it states. */
+static ks_status check_complete(const char *dir) {
+    ks_status st = KS_OK;
+    FILE     *f  = NULL;
+    char      path[KS_CHECKPOINT_PATH];
+    long long m = 0, s = 0;
+    int64_t   have = 0;
+    KS_TRY(join(path, sizeof path, dir, "DONE"));
+    f = fopen(path, "r");
+    KS_CHECK(f, KS_ERR_DATA, "%s is not a complete checkpoint: no DONE in it", dir);
+    KS_CHECK(fscanf(f, "model.h5 %lld state.h5 %lld", &m, &s) == 2, KS_ERR_DATA, "%s: unreadable", path);
+    KS_TRY(file_bytes(dir, "model.h5", &have));
+    KS_CHECK(have == m, KS_ERR_DATA, "%s/model.h5 has %lld bytes, %lld were written", dir, (long long)have, m);
+    KS_TRY(file_bytes(dir, "state.h5", &have));
+    KS_CHECK(have == s, KS_ERR_DATA, "%s/state.h5 has %lld bytes, %lld were written", dir, (long long)have, s);
+done:
+    if (f) fclose(f);
+    return st;
+}
+
+void ks_train_state_clear(ks_train_state *state) {
+    if (!state) return;
+    KS_FREE(state->word);
+    *state = (ks_train_state){.best_step = -1};
+}
+
+ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *config_text, const char *command, ks_model *model,
+                             const ks_train_state *state) {
+    ks_status st = KS_OK;
+    char      tmp[KS_CHECKPOINT_PATH], final[KS_CHECKPOINT_PATH], old[KS_CHECKPOINT_PATH], path[KS_CHECKPOINT_PATH];
+    KS_TRY(step_dir(tmp, ckpt_dir, state->step, ".tmp"));
+    KS_TRY(step_dir(final, ckpt_dir, state->step, ""));
+    KS_TRY(step_dir(old, ckpt_dir, state->step, ".old.tmp"));
+    if (exists(tmp)) KS_TRY(remove_dir(tmp));
+    if (exists(old)) KS_TRY(remove_dir(old));
+    KS_CHECK(mkdir(tmp, 0777) == 0, KS_ERR_IO, "%s: %s", tmp, strerror(errno));
+    KS_TRY(join(path, sizeof path, tmp, "model.h5"));
+    KS_TRY(ks_ckpt_write_model(ctx, path, config_text, command, model, state));
+    KS_TRY(join(path, sizeof path, tmp, "state.h5"));
+    KS_TRY(ks_ckpt_write_state(ctx, path, model, state));
+    KS_TRY(write_done(tmp));
+    KS_TRY(sync_dir(tmp));
+    if (exists(final)) KS_CHECK(rename(final, old) == 0, KS_ERR_IO, "%s: %s", final, strerror(errno));
+    KS_CHECK(rename(tmp, final) == 0, KS_ERR_IO, "%s: %s", final, strerror(errno));
+    KS_TRY(sync_dir(ckpt_dir));
+    if (exists(old)) KS_TRY(remove_dir(old));
+done:
+    return st;
+}
+
+ks_status ks_checkpoint_point(const char *ckpt_dir, const char *name, int64_t step) {
+    ks_status st = KS_OK;
+    char      link[KS_CHECKPOINT_PATH], tmp[KS_CHECKPOINT_PATH], target[64], tmp_name[64];
+    snprintf(target, sizeof target, "step_%08lld", (long long)step);
+    snprintf(tmp_name, sizeof tmp_name, "%s.tmp", name);
+    KS_TRY(join(link, sizeof link, ckpt_dir, name));
+    KS_TRY(join(tmp, sizeof tmp, ckpt_dir, tmp_name));
+    KS_CHECK(unlink(tmp) == 0 || errno == ENOENT, KS_ERR_IO, "%s: %s", tmp, strerror(errno));
+    KS_CHECK(symlink(target, tmp) == 0, KS_ERR_IO, "%s: %s", tmp, strerror(errno));
+    KS_CHECK(rename(tmp, link) == 0, KS_ERR_IO, "%s: %s", link, strerror(errno));
+    KS_TRY(sync_dir(ckpt_dir));
+done:
+    return st;
+}
+
+/* ---- folders ---- */
+
+/* step_00000020 -> 20; -1 for other names. is_tmp: step_00000020.tmp and the like. */
+static int64_t step_of(const char *name, int *is_tmp) {
+    char *end;
+    *is_tmp = 0;
+    if (strncmp(name, "step_", 5) || name[5] < '0' || name[5] > '9') return -1;
+    errno             = 0;
+    const long long v = strtoll(name + 5, &end, 10);
+    if (errno || end == name + 5) return -1;
+    *is_tmp = !strcmp(end, ".tmp") || !strcmp(end, ".old.tmp");
+    return *end && !*is_tmp ? -1 : v;
+}
+
+static int newer_first(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+static ks_status all_steps(const char *ckpt_dir, int64_t **steps, int64_t *n) {
+    ks_status      st  = KS_OK;
+    int64_t        cap = 0;
+    int            is_tmp;
+    struct dirent *e;
+    DIR           *dir = opendir(ckpt_dir);
+    *steps             = NULL;
+    *n                 = 0;
+    if (!dir && errno == ENOENT) return KS_OK;
+    KS_CHECK(dir, KS_ERR_IO, "%s: %s", ckpt_dir, strerror(errno));
+    while ((e = readdir(dir))) cap++;
+    rewinddir(dir);
+    KS_TRY(KS_NEW(*steps, cap));
+    while ((e = readdir(dir)) && *n < cap) {
+        const int64_t s = step_of(e->d_name, &is_tmp);
+        if (s >= 0 && !is_tmp) (*steps)[(*n)++] = s;
+    }
+    if (*n) qsort(*steps, (size_t)*n, sizeof **steps, newer_first);
+done:
+    if (dir) closedir(dir);
+    return st;
+}
+
+ks_status ks_checkpoint_list(const char *ckpt_dir, int64_t **steps, int64_t *n, char *damaged, size_t damaged_size) {
+    ks_status st  = KS_OK;
+    int64_t   all = 0;
+    char      dir[KS_CHECKPOINT_PATH];
+    *n = 0;
+    if (damaged_size) damaged[0] = '\0';
+    KS_TRY(all_steps(ckpt_dir, steps, &all));
+    for (int64_t i = 0; i < all; i++) {
+        KS_TRY(step_dir(dir, ckpt_dir, (*steps)[i], ""));
+        if (check_complete(dir) == KS_OK) {
+            (*steps)[(*n)++] = (*steps)[i];
+        } else if (*n == 0 && damaged_size && !damaged[0]) {
+            snprintf(damaged, damaged_size, "%s", ks_error_message());
+        }
+        ks_error_clear();
+    }
+done:
+    return st;
+}
+
+ks_status ks_checkpoint_rotate(const char *ckpt_dir, int64_t keep_last) {
+    ks_status      st    = KS_OK;
+    int64_t       *steps = NULL, n = 0, best = -1;
+    int            is_tmp;
+    char           path[KS_CHECKPOINT_PATH], target[256];
+    DIR           *dir = NULL;
+    struct dirent *e;
+    KS_TRY(all_steps(ckpt_dir, &steps, &n));
+    KS_TRY(join(path, sizeof path, ckpt_dir, "best"));
+    const ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length > 0) {
+        target[length] = '\0';
+        best           = step_of(target, &is_tmp);
+    }
+    for (int64_t i = keep_last; i < n; i++) {
+        if (steps[i] == best) continue;
+        /* renamed first: a half-removed folder must not look like a checkpoint */
+        char tmp[KS_CHECKPOINT_PATH];
+        KS_TRY(step_dir(path, ckpt_dir, steps[i], ""));
+        KS_TRY(step_dir(tmp, ckpt_dir, steps[i], ".old.tmp"));
+        KS_CHECK(rename(path, tmp) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
+    }
+    dir = opendir(ckpt_dir);
+    KS_CHECK(dir, KS_ERR_IO, "%s: %s", ckpt_dir, strerror(errno));
+    while ((e = readdir(dir))) {
+        if (step_of(e->d_name, &is_tmp) < 0 || !is_tmp) continue;
+        KS_TRY(join(path, sizeof path, ckpt_dir, e->d_name));
+        KS_TRY(remove_dir(path));
+    }
+done:
+    if (dir) closedir(dir);
+    KS_FREE(steps);
+    return st;
+}
+
+/* ---- finding and loading ---- */
+
+ks_status ks_checkpoint_find(const char *path, char out[KS_CHECKPOINT_PATH]) {
+    static const char *const below[] = {"", "/ckpt/best", "/ckpt/latest", "/best", "/latest"};
+    ks_status                st      = KS_OK;
+    char                     real[PATH_MAX];
+    struct stat              s;
+    KS_CHECK(stat(path, &s) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(s.st_mode)) {
+        const char *slash = strrchr(path, '/');
+        KS_CHECK(!strcmp(slash ? slash + 1 : path, "model.h5"), KS_ERR_DATA, "%s: not a checkpoint (a run folder, a folder step_*, or its model.h5)", path);
+        const int n = slash ? (int)(slash - path) : 1;
+        KS_CHECK(n < KS_CHECKPOINT_PATH, KS_ERR_IO, "path too long: %.200s", path);
+        snprintf(out, KS_CHECKPOINT_PATH, "%.*s", n ? n : 1, slash ? path : ".");
+        goto done;
+    }
+    for (size_t i = 0; i < sizeof below / sizeof below[0]; i++) {
+        char try[PATH_MAX + 32];
+        snprintf(try, sizeof try, "%.*s%s/model.h5", PATH_MAX - 32, path, below[i]);
+        if (!exists(try)) continue;
+        try[strlen(try) - strlen("/model.h5")] = '\0';
+        KS_CHECK(realpath(try, real) && strlen(real) < KS_CHECKPOINT_PATH, KS_ERR_IO, "%s: %s", try, strerror(errno));
+        snprintf(out, KS_CHECKPOINT_PATH, "%s", real);
+        goto done;
+    }
+    KS_CHECK(0, KS_ERR_DATA, "%s: no checkpoint in it (looked for model.h5, ckpt/best, ckpt/latest)", path);
+done:
+    return st;
+}
+
+ks_status ks_checkpoint_config(const char *dir, char **text) {
+    ks_status st = KS_OK;
+    char      path[KS_CHECKPOINT_PATH];
+    KS_TRY(join(path, sizeof path, dir, "model.h5"));
+    KS_TRY(ks_ckpt_read_head(path, text, NULL, NULL));
+done:
+    return st;
+}
+
+ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, const char *const *set, ks_config *config, ks_model **model,
+                                   ks_checkpoint_info *info) {
+    ks_status          st   = KS_OK;
+    char              *text = NULL, *hard = NULL;
+    ks_config          stored;
+    ks_model          *made = NULL;
+    ks_checkpoint_info own;
+    char               file[KS_CHECKPOINT_PATH], name[KS_CHECKPOINT_PATH + 16];
+    int64_t            n_ao_kind = 0;
+    memset(&own, 0, sizeof own);
+    KS_TRY(ks_checkpoint_find(path, own.dir));
+    KS_TRY(join(file, sizeof file, own.dir, "model.h5"));
+    KS_TRY(ks_ckpt_read_head(file, &text, &n_ao_kind, &own));
+    snprintf(name, sizeof name, "%s:/config", file);
+    KS_TRY(ks_config_parse(text, name, NULL, 0, NULL, &stored));
+    KS_TRY(ks_config_parse(text, name, NULL, n_set, set, config));
+    KS_TRY(ks_config_diff(&stored, config, KS_CONFIG_HARD, &hard));
+    KS_CHECK(!hard[0], KS_ERR_CONFIG, "these keys belong to the trained model and cannot be changed for %s:\n%s", own.dir, hard);
+    config->model.options.n_ao_kind = n_ao_kind;
+    if (model) {
+        KS_TRY(ks_model_create(ctx, &config->model.options, (uint64_t)config->run.seed, &made));
+        KS_TRY(ks_ckpt_read_model(ctx, file, made));
+    }
+    if (info) *info = own;
+    if (model) *model = made;
+    made = NULL;
+done:
+    ks_model_destroy(&made);
+    KS_FREE(text);
+    KS_FREE(hard);
+    return st;
+}
+
+ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_train_state *state) {
+    ks_status st = KS_OK;
+    char      path[KS_CHECKPOINT_PATH];
+    KS_TRY(check_complete(dir));
+    KS_TRY(join(path, sizeof path, dir, "model.h5"));
+    KS_TRY(ks_ckpt_read_model(ctx, path, model));
+    KS_TRY(join(path, sizeof path, dir, "state.h5"));
+    KS_TRY(ks_ckpt_read_state(ctx, path, model, state));
+done:
+    return st;
+}

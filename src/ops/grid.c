@@ -1,4 +1,274 @@
-/* grid.c -- argument checks, dispatch and CPU slots of the grid family. */
+/* grid.c -- the grid object, argument checks and dispatch of the grid family. */
+#include <math.h>
+#include <string.h>
+#include "ops/grid_impl.h"
 #include "ops/grid_ops.h"
 
-const ks_ops_grid ks_ops_grid_cpu = {.n_slot = 0};
+/* Value and gradient of a shell below this are dropped, beyond its reach. Measured on uracil, level 3: see
+ * tests/ops/test_vxc.c. */
+#define AO_CUT 1e-9
+
+/* Bound of value and gradient of a shell at distance r: the largest |Y| of degree l on the unit sphere is below 0.8. */
+static double shell_bound(const ks_shells *sh, const ks_shell *s, double r) {
+    double R = 0.0, R1 = 0.0;
+    for (int64_t k = s->prim; k < s->prim + s->n_prim; k++) {
+        const double e = fabs(sh->coef[k]) * exp(-sh->exponent[k] * r * r);
+        R += e;
+        R1 += 2.0 * sh->exponent[k] * r * e;
+    }
+    const double rl = pow(r, s->l), value = 0.8 * rl * R;
+    const double slope = 0.8 * (s->l * (s->l ? pow(r, s->l - 1) : 0.0) * R + rl * R1);
+    return fmax(value, slope);
+}
+
+static double shell_reach(const ks_shells *sh, const ks_shell *s, double cut) {
+    const double step = 0.02;
+    double       r    = 60.0;
+    while (r > step && shell_bound(sh, s, r - step) < cut) r -= step;
+    return r;
+}
+
+static ks_status count_points(const ks_system *sys, int level, int64_t *n) {
+    ks_status st = KS_OK;
+    *n           = 0;
+    for (int64_t a = 0; a < sys->n_atom; a++) {
+        int64_t m;
+        KS_TRY(ks_atom_grid_size(sys->Z[a], level, &m));
+        *n += m;
+    }
+    KS_CHECK(*n <= INT32_MAX / 4, KS_ERR_ARG, "grid of %s: %lld points are too many", sys->formula, (long long)*n);
+done:
+    return st;
+}
+
+ks_status ks_grid_n_points(const ks_system *sys, int level, int64_t *n) {
+    ks_status st = KS_OK;
+    KS_CHECK(sys && n, KS_ERR_ARG, "grid: NULL argument");
+    KS_TRY(count_points(sys, level, n));
+done:
+    return st;
+}
+
+static int64_t panels_of(int64_t n_point) { return (n_point + KS_PANEL - 1) / KS_PANEL; }
+static int64_t blocks_of(int64_t n_panel) { return (n_panel + KS_BLOCK_PANELS - 1) / KS_BLOCK_PANELS; }
+
+ks_status ks_grid_bytes(const ks_system *sys, int level, int64_t *bytes_per_frame) {
+    ks_status st = KS_OK;
+    int64_t   n;
+    KS_CHECK(sys && bytes_per_frame, KS_ERR_ARG, "grid: NULL argument");
+    KS_TRY(count_points(sys, level, &n));
+    const int64_t n_panel = panels_of(n), n_block = blocks_of(n_panel);
+    *bytes_per_frame = n_panel * KS_PANEL * (int64_t)(4 * sizeof(double) + sizeof(int32_t)) + 3 * sys->n_atom * (int64_t)sizeof(double) +
+                       (n_block * (1 + sys->basis.n_shell) + n_panel) * (int64_t)sizeof(int32_t) + 1;
+done:
+    return st;
+}
+
+static ks_status system_tables(ks_grid *g) {
+    ks_status        st  = KS_OK;
+    const ks_system *sys = g->sys;
+    KS_TRY(KS_NEW(g->atom_point, sys->n_atom + 1));
+    KS_TRY(KS_NEW(g->point_atom, g->n_point));
+    KS_TRY(KS_NEW(g->atom_kind, sys->n_atom));
+    KS_TRY(KS_ZNEW(g->kind, sys->n_atom));
+    KS_TRY(KS_NEW(g->adjust, sys->n_atom * sys->n_atom));
+    KS_TRY(KS_NEW(g->reach, sys->basis.n_shell));
+    KS_TRY(KS_NEW(g->block_panel, g->n_block + 1));
+    g->atom_point[0] = 0;
+    for (int64_t a = 0; a < sys->n_atom; a++) {
+        int64_t first = 0;
+        while (sys->Z[first] != sys->Z[a]) first++;
+        if (first == a) {
+            KS_TRY(ks_atom_grid_create(sys->Z[a], g->level, &g->kind[g->n_kind]));
+            g->atom_kind[a] = (int32_t)g->n_kind++;
+        } else {
+            g->atom_kind[a] = g->atom_kind[first];
+        }
+        g->atom_point[a + 1] = g->atom_point[a] + g->kind[g->atom_kind[a]].n;
+        for (int64_t i = g->atom_point[a]; i < g->atom_point[a + 1]; i++) g->point_atom[i] = (int32_t)a;
+    }
+    for (int64_t i = 0; i < sys->n_atom; i++)
+        for (int64_t j = 0; j < sys->n_atom; j++) {
+            const double si = sqrt(ks_bragg_radius(sys->Z[i])), sj = sqrt(ks_bragg_radius(sys->Z[j]));
+            g->adjust[i * sys->n_atom + j] = fmax(-0.5, fmin(0.5, 0.25 * (sj / si - si / sj)));
+        }
+    for (int64_t s = 0; s < sys->basis.n_shell; s++) g->reach[s] = shell_reach(&sys->basis, &sys->basis.shell[s], AO_CUT);
+    for (int64_t b = 0; b <= g->n_block; b++) g->block_panel[b] = (int32_t)(b * g->n_panel / g->n_block);
+done:
+    return st;
+}
+
+ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int level, int64_t capacity, ks_grid **out) {
+    ks_status st = KS_OK;
+    ks_grid  *g  = NULL;
+    int64_t   np;
+    KS_CHECK(ctx && sys && out, KS_ERR_ARG, "grid: NULL argument");
+    *out = NULL;
+    KS_CHECK(capacity >= 0, KS_ERR_ARG, "grid: capacity=%lld", (long long)capacity);
+    KS_TRY(KS_ZNEW(g, 1));
+    g->ctx      = ctx;
+    g->sys      = sys;
+    g->level    = level;
+    g->capacity = capacity;
+    KS_TRY(count_points(sys, level, &g->n_point));
+    g->n_panel = panels_of(g->n_point);
+    g->n_pad   = g->n_panel * KS_PANEL;
+    g->n_block = blocks_of(g->n_panel);
+    g->n_chunk = g->n_block < 4 * KS_GRID_CHUNKS ? (g->n_block + 3) / 4 : KS_GRID_CHUNKS;
+    KS_TRY(system_tables(g));
+    KS_TRY(ks_mul_i64(capacity, g->n_pad, &np));
+    KS_TRY(ks_mem_alloc(ctx, 3 * sizeof(double) * (size_t)np, (void **)&g->xyz));
+    KS_TRY(ks_mem_alloc(ctx, sizeof(double) * (size_t)np, (void **)&g->weight));
+    KS_TRY(KS_ZNEW(g->is_built, capacity));
+    KS_TRY(KS_NEW(g->pos, 3 * capacity * sys->n_atom));
+    KS_TRY(KS_NEW(g->point, np));
+    KS_TRY(KS_NEW(g->block_n_shell, capacity * g->n_block));
+    KS_TRY(KS_NEW(g->block_shell, capacity * g->n_block * sys->basis.n_shell));
+    KS_TRY(KS_NEW(g->panel_n_shell, capacity * g->n_panel));
+    *out = g;
+    g    = NULL;
+done:
+    ks_grid_destroy(&g);
+    return st;
+}
+
+void ks_grid_destroy(ks_grid **pgrid) {
+    if (!pgrid || !*pgrid) return;
+    ks_grid *g = *pgrid;
+    ks_mem_free(g->ctx, (void **)&g->xyz);
+    ks_mem_free(g->ctx, (void **)&g->weight);
+    for (int64_t i = 0; i < g->n_kind; i++) ks_atom_grid_destroy(&g->kind[i]);
+    KS_FREE(g->atom_point);
+    KS_FREE(g->point_atom);
+    KS_FREE(g->atom_kind);
+    KS_FREE(g->kind);
+    KS_FREE(g->adjust);
+    KS_FREE(g->reach);
+    KS_FREE(g->block_panel);
+    KS_FREE(g->is_built);
+    KS_FREE(g->pos);
+    KS_FREE(g->point);
+    KS_FREE(g->block_n_shell);
+    KS_FREE(g->block_shell);
+    KS_FREE(g->panel_n_shell);
+    KS_FREE(*pgrid);
+}
+
+/* Slots in range (and built, for everything but build); slots of one build call must differ. */
+static ks_status check_slots(const char *op, const ks_grid *grid, int64_t n_frame, const int32_t *slot, int must_be_built) {
+    ks_status st = KS_OK;
+    KS_CHECK(grid && n_frame >= 0 && (n_frame == 0 || slot), KS_ERR_ARG, "%s: n_frame=%lld", op, (long long)n_frame);
+    for (int64_t b = 0; b < n_frame; b++) {
+        KS_CHECK(slot[b] >= 0 && slot[b] < grid->capacity, KS_ERR_ARG, "%s: slot %d of frame %lld, capacity %lld", op, (int)slot[b], (long long)b,
+                 (long long)grid->capacity);
+        KS_CHECK(!must_be_built || grid->is_built[slot[b]], KS_ERR_ARG, "%s: slot %d has no geometry yet (ks_grid_build)", op, (int)slot[b]);
+    }
+done:
+    return st;
+}
+
+ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, build);
+    KS_TRY(check_slots("grid_build", grid, n_frame, slot, 0));
+    KS_CHECK(n_frame == 0 || pos, KS_ERR_ARG, "grid_build: pos is NULL");
+    for (int64_t b = 0; b < n_frame; b++)
+        for (int64_t c = 0; c < b; c++) KS_CHECK(slot[b] != slot[c], KS_ERR_ARG, "grid_build: slot %d is given twice", (int)slot[b]);
+    if (n_frame) KS_TRY(ctx->backend->grid->build(ctx, grid, n_frame, slot, pos));
+done:
+    return st;
+}
+
+ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double *xyz, double *weight) {
+    ks_status           st    = KS_OK;
+    double             *x     = NULL; /* (4, n_pad): x, y, z, w */
+    ks_arena           *arena = NULL;
+    ks_arena_mark       mark  = {0};
+    KS_CHECK(ctx && grid, KS_ERR_ARG, "grid_export: NULL argument");
+    KS_TRY(check_slots("grid_export", grid, 1, &slot, 1));
+    arena = ks_ctx_scratch(ctx);
+    mark  = ks_arena_get_mark(arena);
+    KS_TRY(KS_TAKE(arena, x, 4 * grid->n_pad));
+    KS_TRY(ks_mem_to_host(ctx, x, grid->xyz + 3 * slot * grid->n_pad, 3 * sizeof(double) * (size_t)grid->n_pad));
+    KS_TRY(ks_mem_to_host(ctx, x + 3 * grid->n_pad, grid->weight + slot * grid->n_pad, sizeof(double) * (size_t)grid->n_pad));
+    for (int64_t g = 0; g < grid->n_point; g++) {
+        const int64_t i = grid->point[slot * grid->n_pad + g];
+        if (weight) weight[i] = x[3 * grid->n_pad + g];
+        if (xyz)
+            for (int c = 0; c < 3; c++) xyz[3 * i + c] = x[c * grid->n_pad + g];
+    }
+done:
+    if (arena) ks_arena_release(arena, mark);
+    return st;
+}
+
+ks_status ks_grid_weights(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, weights);
+    KS_TRY(check_slots("grid_weights", grid, n_frame, slot, 1));
+    KS_CHECK(n_frame == 0 || weight, KS_ERR_ARG, "grid_weights: NULL argument");
+    if (n_frame) KS_TRY(ctx->backend->grid->weights(ctx, grid, n_frame, slot, weight));
+done:
+    return st;
+}
+
+ks_status ks_rho_fwd(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *P, double *feat) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, rho_fwd);
+    KS_TRY(check_slots("rho_fwd", grid, n_frame, slot, 1));
+    KS_CHECK(family == KS_XC_LDA || family == KS_XC_GGA, KS_ERR_ARG, "rho_fwd: family %d has no features", (int)family);
+    KS_CHECK(n_frame == 0 || (P && feat), KS_ERR_ARG, "rho_fwd: NULL argument");
+    if (n_frame) KS_TRY(ctx->backend->grid->rho_fwd(ctx, grid, family, n_frame, slot, P, feat));
+done:
+    return st;
+}
+
+ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *feat_bar,
+                     double *P_bar) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, rho_adj);
+    KS_TRY(check_slots("rho_adj", grid, n_frame, slot, 1));
+    KS_CHECK(family == KS_XC_LDA || family == KS_XC_GGA, KS_ERR_ARG, "rho_adj: family %d has no features", (int)family);
+    KS_CHECK(n_frame == 0 || feat_bar, KS_ERR_ARG, "rho_adj: NULL argument");
+    if (n_frame && P_bar) KS_TRY(ctx->backend->grid->rho_adj(ctx, grid, family, n_frame, slot, feat_bar, P_bar));
+done:
+    return st;
+}
+
+ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P, const double *C_occ,
+                     int64_t n_occ_max, const int32_t *n_occ, double *exc, double *n_elec, double *Vxc) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, vxc_fwd);
+    KS_TRY(check_slots("vxc_fwd", grid, n_frame, slot, 1));
+    KS_CHECK(xc, KS_ERR_ARG, "vxc_fwd: no functional");
+    if (n_frame == 0) goto done;
+    if (xc->family == KS_XC_NONE) {
+        const int64_t n = grid->sys->n_ao;
+        if (exc) KS_TRY(ks_mem_zero(ctx, exc, sizeof(double) * (size_t)n_frame));
+        if (n_elec) KS_TRY(ks_mem_zero(ctx, n_elec, sizeof(double) * (size_t)n_frame));
+        if (Vxc) KS_TRY(ks_mem_zero(ctx, Vxc, sizeof(double) * (size_t)(n_frame * n * n)));
+        goto done;
+    }
+    KS_CHECK(P || C_occ, KS_ERR_ARG, "vxc_fwd: neither P nor C_occ is given");
+    if (C_occ) {
+        KS_CHECK(n_occ && n_occ_max >= 0, KS_ERR_ARG, "vxc_fwd: n_occ_max=%lld", (long long)n_occ_max);
+        for (int64_t b = 0; b < n_frame; b++)
+            KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_occ_max, KS_ERR_ARG, "vxc_fwd: n_occ=%d of frame %lld, limit %lld", (int)n_occ[b], (long long)b,
+                     (long long)n_occ_max);
+    }
+    KS_TRY(ctx->backend->grid->vxc_fwd(ctx, grid, xc, n_frame, slot, P, C_occ, n_occ_max, n_occ, exc, n_elec, Vxc));
+done:
+    return st;
+}
+
+ks_status ks_vxc_adj(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P, const double *M,
+                     double *KM) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, grid, vxc_adj);
+    KS_TRY(check_slots("vxc_adj", grid, n_frame, slot, 1));
+    KS_CHECK(xc, KS_ERR_ARG, "vxc_adj: no functional");
+    KS_CHECK(n_frame == 0 || (P && M), KS_ERR_ARG, "vxc_adj: NULL argument");
+    if (n_frame && KM && xc->family != KS_XC_NONE) KS_TRY(ctx->backend->grid->vxc_adj(ctx, grid, xc, n_frame, slot, P, M, KM));
+done:
+    return st;
+}

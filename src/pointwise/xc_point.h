@@ -4,7 +4,7 @@
  *   Slater   Dirac 1930, doi:10.1017/S0305004100016108         LYP  doi:10.1103/PhysRevB.37.785 (Miehlich's form,
  *   VWN5     doi:10.1139/p80-159                                    doi:10.1016/0009-2614(89)87234-3)
  *   B88      doi:10.1103/PhysRevA.38.3098                      PBE  doi:10.1103/PhysRevLett.77.3865
- *   PW92     doi:10.1103/PhysRevB.45.13244 (constants in the full precision that libxc's PBE uses)
+ *   PW92     doi:10.1103/PhysRevB.45.13244 (with A = 0.0310907, as libxc)
  *
  * Densities below KS_RHO_FLOOR give zero everywhere. The floor is this low so that the response pass stays the exact
  * derivative of the potential pass. */
@@ -55,7 +55,7 @@ KS_LANE_FN ks_jet1 ks_xc_vwn5(ks_rho_powers p) {
 
 /* eps_c of the uniform gas (PW92): -2A (1 + a1 rs) ln(1 + 1/(2A (b1 x + b2 x^2 + b3 x^3 + b4 x^4))), x = sqrt(rs). */
 KS_LANE_FN ks_jet1 ks_xc_pw92_eps(ks_rho_powers p) {
-    const double  A  = 0.0310906908696549, a1 = 0.21370, b1 = 7.5957, b2 = 3.5876, b3 = 1.6382, b4 = 0.49294;
+    const double  A  = 0.0310907, a1 = 0.21370, b1 = 7.5957, b2 = 3.5876, b3 = 1.6382, b4 = 0.49294;
     const ks_jet1 rs = ks_jet1_affine(p.inv_third, 0.62035049089940001667, 0.0);
     const ks_jet1 x  = ks_jet1_sqrt(rs);
     const ks_jet1 odd = ks_jet1_mul(x, ks_jet1_affine(rs, 2.0 * A * b3, 2.0 * A * b1));

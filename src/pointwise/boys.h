@@ -1,0 +1,91 @@
+/* boys.h -- the Boys function F_m(T) = int_0^1 u^2m exp(-T u^2) du for m = 0..L, on lanes.
+ *
+ * Below T_max(L) = 36 + 2.5 L: one 64-byte row per lane holds seven Chebyshev coefficients (as a polynomial in
+ * d = T - T_row, |d| <= 1/32) of F_L and exp(-T_row); the rows of all lanes are loaded and transposed.
+ * Above: F_L = (2L-1)!!/2^(L+1) sqrt(pi / T^(2L+1)) and exp(-T) = 0, exact to rounding there.
+ * Then downward, stable for all T: F_m = (2T F_{m+1} + exp(-T)) / (2m+1).
+ * Table: src/ops/boys_table.c. Truncation (1/32)^7 / (7! 2^6) F_{L+7} < 6e-17 F_L. */
+#ifndef KS_BOYS_H
+#define KS_BOYS_H
+#include "core/lane.h"
+
+enum { KS_BOYS_PER_UNIT = 16, KS_BOYS_ROW = 8, KS_BOYS_L_MAX = 10 };
+
+/* Last row + 1 of order L: T = 36 + 2.5 L is the middle of the last row. */
+#define KS_BOYS_N_ROW(L) (36 * KS_BOYS_PER_UNIT + (5 * KS_BOYS_PER_UNIT / 2) * (L) + 1)
+/* First row of order L in the table of all orders. */
+#define KS_BOYS_FIRST(L) ((L) * (36 * KS_BOYS_PER_UNIT + 1) + (5 * KS_BOYS_PER_UNIT / 2) * ((L) * ((L)-1) / 2))
+#define KS_BOYS_TABLE_N (KS_BOYS_FIRST(KS_BOYS_L_MAX + 1) * KS_BOYS_ROW)
+
+/* Row r of each lane, transposed: out[c] holds coefficient c of all lanes. */
+#if KS_LANES == 1
+KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
+    const double *r = table + (int)row * KS_BOYS_ROW;
+    for (int c = 0; c < 8; c++) out[c] = r[c];
+}
+#elif KS_LANES == 4 && defined(__AVX2__)
+#include <immintrin.h>
+KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
+    const __m128i  i4 = _mm_slli_epi32(_mm256_cvttpd_epi32((__m256d)row), 3);
+    const uint64_t lo = (uint64_t)_mm_cvtsi128_si64(i4), hi = (uint64_t)_mm_extract_epi64(i4, 1);
+    const double  *r0 = table + (uint32_t)lo, *r1 = table + (lo >> 32), *r2 = table + (uint32_t)hi, *r3 = table + (hi >> 32);
+    for (int c = 0; c < 8; c += 4) {
+        /* rows 0 and 2 share one register's halves, so that the transpose needs four shuffles only */
+        const __m256d a = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r0 + c)), _mm_load_pd(r2 + c), 1);
+        const __m256d b = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r1 + c)), _mm_load_pd(r3 + c), 1);
+        const __m256d d = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r0 + c + 2)), _mm_load_pd(r2 + c + 2), 1);
+        const __m256d e = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r1 + c + 2)), _mm_load_pd(r3 + c + 2), 1);
+        out[c + 0] = (ks_lane)_mm256_unpacklo_pd(a, b);
+        out[c + 1] = (ks_lane)_mm256_unpackhi_pd(a, b);
+        out[c + 2] = (ks_lane)_mm256_unpacklo_pd(d, e);
+        out[c + 3] = (ks_lane)_mm256_unpackhi_pd(d, e);
+    }
+}
+#else
+KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
+    for (int c = 0; c < 8; c++) {
+        ks_lane v = ks_lane_set(0.0);
+        for (int i = 0; i < KS_LANES; i++) v[i] = table[(int)row[i] * KS_BOYS_ROW + c];
+        out[c] = v;
+    }
+}
+#endif
+
+/* 1 / sqrt(x), x > 0 */
+KS_LANE_FN ks_lane ks_lane_rsqrt(ks_lane x) { return ks_lane_set(1.0) / ks_lane_sqrt(x); }
+
+/* F[0..L]; table: the one of order L (first row KS_BOYS_FIRST(L)). T >= 0. */
+KS_LANE_FN void ks_boys(int L, const double *table, ks_lane T, ks_lane *F) {
+    const double    t_max = 36.0 + 2.5 * L;
+    const ks_lane_i far   = ~ks_lane_lt(T, ks_lane_set(t_max));
+    const ks_lane   tc    = ks_lane_select(far, ks_lane_set(t_max), T);
+    /* round to the nearest row by the 2^52 trick; the sum carries the integer in its low mantissa bits */
+    const ks_lane row = (tc * ks_lane_set(KS_BOYS_PER_UNIT) + ks_lane_set(6755399441055744.0)) - ks_lane_set(6755399441055744.0);
+    const ks_lane d   = tc - row * ks_lane_set(1.0 / KS_BOYS_PER_UNIT);
+    ks_lane       c[8], f, e = ks_lane_set(0.0);
+    ks_boys_rows(table, row, c);
+    f = ((((((c[6] * d + c[5]) * d) + c[4]) * d + c[3]) * d + c[2]) * d + c[1]) * d + c[0];
+    if (L > 0) { /* exp(-T) = exp(-T_row) exp(-d): Taylor, |d| <= 1/32, remainder 2e-17 */
+        ks_lane x = ks_lane_set(-1.0 / 5040.0);
+        x         = x * d + ks_lane_set(1.0 / 720.0);
+        x         = x * d + ks_lane_set(-1.0 / 120.0);
+        x         = x * d + ks_lane_set(1.0 / 24.0);
+        x         = x * d + ks_lane_set(-1.0 / 6.0);
+        x         = x * d + ks_lane_set(0.5);
+        x         = x * d + ks_lane_set(-1.0);
+        x         = x * d + ks_lane_set(1.0);
+        e         = x * c[7];
+    }
+    if (ks_lane_any(far)) {
+        const ks_lane ts = ks_lane_select(far, T, ks_lane_set(t_max));
+        const ks_lane y  = ks_lane_rsqrt(ts), y2 = y * y;
+        ks_lane       a  = y * ks_lane_set(0.88622692545275801); /* sqrt(pi)/2 */
+        for (int m = 0; m < L; m++) a = a * y2 * ks_lane_set(m + 0.5);
+        f = ks_lane_select(far, a, f);
+        e = ks_lane_select(far, ks_lane_set(0.0), e);
+    }
+    F[L] = f;
+    T    = T + T;
+    for (int m = L - 1; m >= 0; m--) F[m] = (T * F[m + 1] + e) * ks_lane_set(1.0 / (2 * m + 1));
+}
+#endif

@@ -1,0 +1,157 @@
+/* eri_class.h -- two-electron integrals of one bra pair and KS_LANES ket pairs of one class, on lanes.
+ *
+ * McMurchie-Davidson: (ab|cd) = sum_bra sum_ket E_bra E_ket (p+q)^(-1/2) R_{tuv + t'u'v'}(alpha, P - Q) with
+ * alpha = pq/(p+q); all other factors are in the coefficients (src/ops/eri_pairs.c). The bra is scalar (broadcast), the
+ * ket pairs fill the lanes. For each bra primitive: first R of all ket primitives that pass the bound, then one ket
+ * function at a time,
+ *   acc[tuv]   = sum_ket E_ket R_{tuv + t'u'v'}          in registers
+ *   out[bra f] += sum_tuv E_bra acc[tuv].
+ * R is kept in a cube with strides (N^2, N, 1), N = L+1, so that places add. Free of host-only constructs: the angular
+ * momenta are compile-time constants of the caller; under KS_LANE_SCALAR one quartet per thread. */
+#ifndef KS_ERI_CLASS_H
+#define KS_ERI_CLASS_H
+#include "pointwise/boys.h"
+#include "pointwise/hermite_terms.h"
+#include "pointwise/md_r.h"
+
+enum { KS_ERI_GEOM = 4, KS_ERI_ACC = 10 /* accumulators held in registers */ };
+
+#ifdef __CUDACC__
+#define KS_TABLE static __device__ const
+#else
+#define KS_TABLE static const
+#endif
+
+/* Term (t, u, v) packed for run-time strides, and its place in compact order. */
+#define X(t, u, v) (t) | (u) << 4 | (v) << 8,
+KS_TABLE uint16_t ks_term_ss[] = {KS_TERMS_SS(X)}, ks_term_ps[] = {KS_TERMS_PS(X)}, ks_term_pp[] = {KS_TERMS_PP(X)},
+                  ks_term_ds[] = {KS_TERMS_DS(X)}, ks_term_dp[] = {KS_TERMS_DP(X)}, ks_term_dd[] = {KS_TERMS_DD(X)};
+#undef X
+#define KS_INDEX(t, u, v) (((t) + (u) + (v)) * ((t) + (u) + (v) + 1) * ((t) + (u) + (v) + 2) / 6 + ((u) + (v)) * ((u) + (v) + 1) / 2 + (v)),
+KS_TABLE uint8_t ks_index_ss[] = {KS_TERMS_SS(KS_INDEX)}, ks_index_ps[] = {KS_TERMS_PS(KS_INDEX)},
+                 ks_index_pp[] = {KS_TERMS_PP(KS_INDEX)}, ks_index_ds[] = {KS_TERMS_DS(KS_INDEX)},
+                 ks_index_dp[] = {KS_TERMS_DP(KS_INDEX)}, ks_index_dd[] = {KS_TERMS_DD(KS_INDEX)};
+#undef KS_INDEX
+KS_TABLE uint16_t ks_start_ss[] = {KS_TERM_START_SS}, ks_start_ps[] = {KS_TERM_START_PS}, ks_start_pp[] = {KS_TERM_START_PP},
+                  ks_start_ds[] = {KS_TERM_START_DS}, ks_start_dp[] = {KS_TERM_START_DP}, ks_start_dd[] = {KS_TERM_START_DD};
+
+KS_LANE_FN const uint16_t *ks_class_terms(int c) {
+    return c == 0 ? ks_term_ss : c == 1 ? ks_term_ps : c == 2 ? ks_term_pp : c == 3 ? ks_term_ds : c == 4 ? ks_term_dp : ks_term_dd;
+}
+KS_LANE_FN const uint8_t *ks_class_index(int c) {
+    return c == 0   ? ks_index_ss
+           : c == 1 ? ks_index_ps
+           : c == 2 ? ks_index_pp
+           : c == 3 ? ks_index_ds
+           : c == 4 ? ks_index_dp
+                    : ks_index_dd;
+}
+KS_LANE_FN const uint16_t *ks_class_starts(int c) {
+    return c == 0   ? ks_start_ss
+           : c == 1 ? ks_start_ps
+           : c == 2 ? ks_start_pp
+           : c == 3 ? ks_start_ds
+           : c == 4 ? ks_start_dp
+                    : ks_start_dd;
+}
+
+#define KS_CLASS_L(c) ((c) == 0 ? 0 : (c) == 1 ? 1 : (c) <= 3 ? 2 : (c)-1)
+#define KS_CLASS_FN(c) ((c) == 0 ? 1 : (c) == 1 ? 3 : (c) == 2 ? 9 : (c) == 3 ? 5 : (c) == 4 ? 15 : 25)
+#define KS_CLASS_TERM(c) ((c) == 0 ? 1 : (c) == 1 ? 6 : (c) == 2 ? 33 : (c) == 3 ? 24 : (c) == 4 ? 122 : 391)
+
+typedef struct ks_eri_bra {
+    int           n_prim;
+    const double *prim;  /* [prim][4 + terms] */
+    const double *bound; /* falling */
+} ks_eri_bra;
+
+typedef struct ks_eri_ket {
+    int           n_prim;
+    const double *prim;  /* [prim][4 + terms][lanes] */
+    const double *bound; /* of the largest lane, falling */
+} ks_eri_ket;
+
+/* R of one primitive quartet in compact order. */
+KS_LANE_FN void ks_eri_r(int L, const double *boys, const double *bra, const double *ket, ks_lane *r) {
+    const ks_lane p = ks_lane_set(bra[0]), q = ks_lane_load(ket);
+    const ks_lane x = ks_lane_set(bra[1]) - ks_lane_load(ket + KS_LANES);
+    const ks_lane y = ks_lane_set(bra[2]) - ks_lane_load(ket + 2 * KS_LANES);
+    const ks_lane z = ks_lane_set(bra[3]) - ks_lane_load(ket + 3 * KS_LANES);
+    const ks_lane s = ks_lane_rsqrt(p + q), alpha = p * q * (s * s), w = ks_lane_set(-2.0) * alpha;
+    ks_lane       base[KS_BOYS_L_MAX + 1], f = s;
+    ks_boys(L, boys, alpha * (x * x + y * y + z * z), base);
+    KS_UNROLL
+    for (int n = 0; n <= L; n++, f = f * w) base[n] = base[n] * f;
+    ks_md_r(L, base, x, y, z, r);
+}
+
+/* out[f_bra] += sum_terms E_bra acc */
+KS_LANE_FN void ks_eri_bra_terms(int cb, const double *coef, const ks_lane *acc, ks_lane *out) {
+    const uint8_t  *idx   = ks_class_index(cb);
+    const uint16_t *start = ks_class_starts(cb);
+    for (int f = 0; f < KS_CLASS_FN(cb); f++) {
+        ks_lane s = out[f];
+        for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
+        out[f] = s;
+    }
+}
+
+/* out [ket function][bra function], overwritten. cube: ket->n_prim * (L+1)^3 lanes of scratch (unused for ss kets).
+ * Quartets of primitives with a product of bounds below threshold are left out. Returns 0 when all were. */
+KS_LANE_FN int ks_eri_class(int cb, int ck, const ks_eri_bra *bra, const ks_eri_ket *ket, const double *boys, double threshold,
+                            ks_lane *cube, ks_lane *out) {
+    const int L = KS_CLASS_L(cb) + KS_CLASS_L(ck), N = L + 1, n_cube = N * N * N;
+    const int n_bra = KS_CLASS_FN(cb), n_ket = KS_CLASS_FN(ck), n_herm = KS_N_HERMITE(KS_CLASS_L(cb));
+    const int bra_stride = KS_ERI_GEOM + KS_CLASS_TERM(cb), ket_stride = (KS_ERI_GEOM + KS_CLASS_TERM(ck)) * KS_LANES;
+    const uint16_t *term = ks_class_terms(ck), *start = ks_class_starts(ck);
+    const double   *table = boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
+    ks_lane         acc[35], r[KS_N_HERMITE(8)];
+    if (!(bra->bound[0] * ket->bound[0] >= threshold)) return 0;
+    for (int i = 0; i < n_bra * n_ket; i++) out[i] = ks_lane_set(0.0);
+    for (int b = 0; b < bra->n_prim; b++) {
+        const double *bp = bra->prim + b * bra_stride;
+        int           n  = 0;
+        if (ck == 0)
+            for (int h = 0; h < n_herm; h++) acc[h] = ks_lane_set(0.0);
+        for (; n < ket->n_prim && bra->bound[b] * ket->bound[n] >= threshold; n++) {
+            const double *kp = ket->prim + n * ket_stride;
+            ks_eri_r(L, table, bp, kp, r);
+            if (ck == 0) {
+                const ks_lane e = ks_lane_load(kp + KS_ERI_GEOM * KS_LANES);
+                KS_UNROLL
+                for (int h = 0; h < n_herm; h++) acc[h] += e * r[h];
+            } else {
+                ks_lane *c = cube + n * n_cube;
+                KS_UNROLL
+                for (int k = 0, h = 0; k <= L; k++) {
+                    KS_UNROLL
+                    for (int w = 0; w <= k; w++) {
+                        KS_UNROLL
+                        for (int v = 0; v <= w; v++, h++) c[(k - w) * N * N + (w - v) * N + v] = r[h];
+                    }
+                }
+            }
+        }
+        if (n == 0) break;
+        if (ck == 0) {
+            ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out);
+            continue;
+        }
+        for (int f = 0; f < n_ket; f++) {
+            for (int h = 0; h < n_herm; h++) acc[h] = ks_lane_set(0.0);
+            for (int k = 0; k < n; k++) {
+                const double *e = ket->prim + k * ket_stride + KS_ERI_GEOM * KS_LANES;
+                for (int m = start[f]; m < start[f + 1]; m++) {
+                    const ks_lane  c = ks_lane_load(e + m * KS_LANES);
+                    const ks_lane *s = cube + k * n_cube + (term[m] & 15) * N * N + (term[m] >> 4 & 15) * N + (term[m] >> 8);
+                    for (int kk = 0, h = 0; kk <= KS_CLASS_L(cb); kk++)
+                        for (int w = 0; w <= kk; w++)
+                            for (int v = 0; v <= w; v++, h++) acc[h] += c * s[(kk - w) * N * N + (w - v) * N + v];
+                }
+            }
+            ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
+        }
+    }
+    return 1;
+}
+#endif

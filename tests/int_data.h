@@ -53,7 +53,7 @@ static void int_data_close(int_data *d) {
     ks_basis_destroy(&d->basis);
 }
 
-static double max_diff(int64_t n, const double *a, const double *b) {
+static inline double max_diff(int64_t n, const double *a, const double *b) {
     double m = 0.0;
     for (int64_t i = 0; i < n; i++) m = !(fabs(a[i] - b[i]) <= m) ? fabs(a[i] - b[i]) : m; /* NaN sticks */
     return m;

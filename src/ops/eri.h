@@ -17,6 +17,7 @@ enum {
     KS_N_CLASS   = 6,
     KS_TILE_ROWS = 4,
     KS_PAIR_GEOM = 4, /* p, Px, Py, Pz in front of the coefficients of a primitive pair */
+    KS_DM_MAX    = 4,  /* densities of one pass over the store */
     KS_CHUNK_MAX = 16 /* J/K work of a frame is cut into at most this many chunks, by the problem alone */
 };
 
@@ -106,13 +107,20 @@ typedef struct ks_eri_table {
 typedef struct ks_eri_isa {
     int32_t lanes, width;
     void (*bra)(const ks_eri_table *tab, int32_t pair, double *buf, double *store);
-    void (*jk)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, const double *DJ, const double *DK,
-               double *Y, double *X, double *tmp);
+    void (*jk)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm, int64_t stride, const double *DJ,
+               const double *DK, double *Y, double *X, double *tmp);
 } ks_eri_isa;
 extern const ks_eri_isa ks_eri_isa_base, ks_eri_isa_avx2, ks_eri_isa_avx512;
 const ks_eri_isa       *ks_eri_isa_current(void);
 
-/* Sizes and terms of a class (eri_pairs.c). */
+/* A pool on the CPU: what ks_eri.impl points to. */
+typedef struct ks_eri_cpu {
+    ks_eri_plan  *plan;
+    double       *store; /* (capacity, n_store) */
+    const double *boys;
+} ks_eri_cpu;
+
+/* Sizes of a class. */
 static const int ks_class_l[KS_N_CLASS]      = {0, 1, 2, 2, 3, 4};
 static const int ks_class_la[KS_N_CLASS]     = {0, 1, 1, 2, 2, 2};
 static const int ks_class_lb[KS_N_CLASS]     = {0, 0, 1, 0, 1, 2};

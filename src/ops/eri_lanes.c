@@ -72,7 +72,7 @@ static void bra(const ks_eri_table *tab, int32_t pair, double *buf, double *stor
         }
 }
 
-extern void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, const double *DJ,
-                                    const double *DK, double *Y, double *X, double *tmp);
+extern void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm,
+                                    int64_t stride, const double *DJ, const double *DK, double *Y, double *X, double *tmp);
 #define ISA_TABLE KS_ISA_NAME(ks_eri_isa)
 const ks_eri_isa ISA_TABLE = {KS_LANES, KS_LANES < 4 ? 4 : KS_LANES, bra, KS_ISA_NAME(ks_jk_rows)};

@@ -25,13 +25,18 @@ KS_NODISCARD ks_status ks_density_adj(ks_ctx *ctx, const ks_batch *batch, const 
 
 typedef enum ks_refine_kind { KS_REFINE_NONE, KS_REFINE_QPT, KS_REFINE_QPTX, KS_REFINE_CDIIS, KS_REFINE_ANDERSON, KS_REFINE_DAMPED } ks_refine_kind;
 
+enum { KS_BUILD_MAX = 16 };        /* largest n_build */
+#define KS_GAP_MIN 1e-4            /* Ha: frames with a smaller HOMO-LUMO gap are masked */
+
 typedef struct ks_refine_options {
     ks_refine_kind kind;
-    int            n_build; /* Fock builds; 0: the scheme's default (none 1, qpt/qptx/damped 3, cdiis/anderson 4) */
+    int            n_build; /* Fock builds; 0: the scheme's default (none 1, qpt/qptx/damped 3, cdiis/anderson 4). none takes only 1 */
 } ks_refine_options;
 
 KS_NODISCARD ks_status ks_refine_kind_parse(const char *name, ks_refine_kind *out);
 const char            *ks_refine_kind_name(ks_refine_kind kind);
+
+int                    ks_refine_default_builds(ks_refine_kind kind);
 
 /* Unrolled refinement with everything the adjoint needs. Sized for a largest batch; reused every step. */
 typedef struct ks_refine ks_refine;

@@ -1,4 +1,5 @@
 /* batch.c -- extents, offsets and gathers of batches; see ksgrad/batch.h. */
+#include <math.h>
 #include <stddef.h>
 #include "scf/scf_impl.h"
 
@@ -80,4 +81,18 @@ ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *
     *n_occ = occ;
 done:
     return st;
+}
+
+void ks_batch_lower_gap(const ks_batch *batch, const double *eps, double *gap) {
+    int64_t frame = 0;
+    for (int64_t s = 0; s < batch->n_segment; s++) {
+        const ks_seg  sg     = ks_seg_of(batch, s);
+        const int64_t n_spin = sg.ts->method.n_spin;
+        for (int64_t f = 0; f < sg.n_frame; f++, frame++)
+            for (int64_t sp = 0; sp < n_spin; sp++, eps += sg.n) {
+                const int32_t o = sg.ts->n_occ[sg.slot[f] * n_spin + sp];
+                const double  g = o > 0 && o < sg.n ? eps[o] - eps[o - 1] : eps[0] - eps[0] + INFINITY;
+                gap[frame]      = isnan(g) ? -1.0 : fmin(gap[frame], g);
+            }
+    }
 }

@@ -40,6 +40,35 @@ KS_NODISCARD ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double
 /* F C = S C e by Loewdin orthogonalisation, and P. P NULL: not wanted. */
 KS_NODISCARD ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, double *C, double *eps, double *P);
 
+/* ---- residual.c: what a density that is not yet self-consistent is measured by. Flat batch matrices; forwards overwrite, adjoints
+ * add symmetric cotangents, NULL cotangents out are not wanted. ---- */
+
+/* out = M A M with M = S^1/2 (use_x 0) or X = S^-1/2 (use_x 1): to and from the Loewdin basis; linear, its own adjoint. */
+KS_NODISCARD ks_status ks_basis_change(ks_ctx *ctx, const ks_batch *batch, int use_x, const double *A, int add, double *out);
+/* c = X (F P S - S P F) X, antisymmetric. */
+KS_NODISCARD ks_status ks_commutator_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, const double *P, double *c);
+KS_NODISCARD ks_status ks_commutator_fwd(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P, double *c);
+KS_NODISCARD ks_status ks_commutator_adj(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P, const double *c_bar,
+                                         double *F_bar, double *P_bar);
+
+/* Linear combination of batch matrices; coef (n_frame * coef_stride) backend memory, NULL: alpha alone. */
+typedef struct ks_mat_term {
+    const double *x;
+    double        alpha;
+    const double *coef;
+    int64_t       coef_stride;
+} ks_mat_term;
+KS_NODISCARD ks_status ks_batch_combine(ks_ctx *ctx, const ks_batch *batch, int n_term, const ks_mat_term *term, int add, double *out);
+/* out[f * out_stride] = alpha <a_f, b_f>, added when add is 1. */
+KS_NODISCARD ks_status ks_batch_dot(ks_ctx *ctx, const ks_batch *batch, double alpha, const double *a, const double *b, int add,
+                                    double *out, int64_t out_stride);
+
+/* gap[frame] = min(gap[frame], LUMO - HOMO) of one set of orbital energies; -1 where they are not finite. Host memory. */
+void ks_batch_lower_gap(const ks_batch *batch, const double *eps, double *gap);
+
+/* 1 when the H that a scheme reports is H0 itself, so that its P and F are P(H) and F[P(H)]. */
+int ks_refine_reports_input(const ks_refine *refine);
+
 /* P0 of a chunk from its S and S12, or from its Hcore, by the method's guess. */
 KS_NODISCARD ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S, const double *S12, double *P0);
 

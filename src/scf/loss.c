@@ -1,0 +1,277 @@
+/* loss.c -- training losses on a refinement result, with cotangents; see ksgrad/loss.h. */
+#include <math.h>
+#include "ksgrad/loss.h"
+#include "scf/scf_impl.h"
+
+struct ks_loss {
+    ks_ctx         *ctx;
+    ks_loss_weights w;
+    /* grown to the largest batch and kept */
+    int64_t  mat_cap, vec_cap, frame_cap;
+    double  *mat;   /* (N_MAT, mat_cap): H_bar, P_bar, F_bar and work matrices */
+    double  *eps;   /* (vec_cap) */
+    double  *frame; /* (N_FRAME, frame_cap): E_bar, weights of the terms' residuals, values */
+    double  *host;  /* (N_HOST, frame_cap) and eps (vec_cap), host */
+    uint8_t *mask;  /* (frame_cap) host: the frames that count */
+};
+
+enum { MAT_H_BAR, MAT_P_BAR, MAT_F_BAR, MAT_A, MAT_B, MAT_C, MAT_P2, MAT_F2, N_MAT };
+enum { FR_E_BAR, FR_COEF, FR_VALUE, N_FRAME };
+enum { HOST_COEF, HOST_VALUE, HOST_GAP, N_HOST };
+
+ks_status ks_loss_create(ks_ctx *ctx, const ks_loss_weights *weights, ks_loss **out) {
+    ks_status st = KS_OK;
+    ks_loss  *l  = NULL;
+    KS_CHECK(ctx && weights && out, KS_ERR_ARG, "loss: NULL argument");
+    const double w[5] = {weights->energy, weights->commutator, weights->self_consistency, weights->hamiltonian, weights->density};
+    double       sum  = 0.0;
+    for (int i = 0; i < 5; i++) {
+        KS_CHECK(w[i] >= 0.0 && isfinite(w[i]), KS_ERR_ARG, "loss weight %d is %g: weights are finite and not negative", i, w[i]);
+        sum += w[i];
+    }
+    KS_CHECK(sum > 0.0, KS_ERR_ARG, "all loss weights are zero");
+    KS_TRY(KS_ZNEW(l, 1));
+    l->ctx = ctx;
+    l->w   = *weights;
+    *out   = l;
+    l      = NULL;
+done:
+    ks_loss_destroy(&l);
+    return st;
+}
+
+static void release(ks_loss *l) {
+    ks_mem_free(l->ctx, (void **)&l->mat);
+    ks_mem_free(l->ctx, (void **)&l->eps);
+    ks_mem_free(l->ctx, (void **)&l->frame);
+    KS_FREE(l->host);
+    KS_FREE(l->mask);
+    l->mat_cap = l->vec_cap = l->frame_cap = 0;
+}
+
+void ks_loss_destroy(ks_loss **loss) {
+    if (!loss || !*loss) return;
+    release(*loss);
+    KS_FREE(*loss);
+}
+
+static ks_status reserve(ks_loss *l, const ks_batch *batch) {
+    ks_status     st      = KS_OK;
+    const int64_t mat_size = ks_batch_mat_size(batch), vec_size = ks_batch_vec_size(batch), n_frame = ks_batch_n_frame(batch);
+    int64_t       bytes   = 0;
+    if (mat_size <= l->mat_cap && vec_size <= l->vec_cap && n_frame <= l->frame_cap) return KS_OK;
+    const int64_t mat_cap = mat_size > l->mat_cap ? mat_size : l->mat_cap, vec_cap = vec_size > l->vec_cap ? vec_size : l->vec_cap;
+    const int64_t n_cap   = n_frame > l->frame_cap ? n_frame : l->frame_cap;
+    release(l);
+    KS_TRY(ks_mul_i64(N_MAT * mat_cap, (int64_t)sizeof(double), &bytes));
+    KS_TRY(ks_mem_alloc(l->ctx, (size_t)bytes, (void **)&l->mat));
+    KS_TRY(ks_mem_alloc(l->ctx, (size_t)vec_cap * sizeof(double), (void **)&l->eps));
+    KS_TRY(ks_mem_alloc(l->ctx, (size_t)(N_FRAME * n_cap) * sizeof(double), (void **)&l->frame));
+    KS_TRY(KS_NEW(l->host, N_HOST * n_cap + vec_cap));
+    KS_TRY(KS_NEW(l->mask, n_cap));
+    l->mat_cap = mat_cap, l->vec_cap = vec_cap, l->frame_cap = n_cap;
+done:
+    return st;
+}
+
+typedef struct step { /* one call of ks_loss_step */
+    ks_loss                *l;
+    const ks_batch         *batch;
+    const ks_refine_result *r;
+    int64_t                 n_frame;
+    int                     want_adj, live[N_MAT]; /* live: cotangent in use */
+} step;
+
+static double *mat(const step *s, int which) { return s->l->mat + which * s->l->mat_cap; }
+static double *fr(const step *s, int which) { return s->l->frame + which * s->l->frame_cap; }
+static double *host(const step *s, int which) { return s->l->host + which * s->l->frame_cap; }
+
+/* A cotangent matrix, zeroed at first use. */
+static ks_status bar(step *s, int which, double **out) {
+    ks_status st = KS_OK;
+    *out         = mat(s, which);
+    if (!s->live[which]) KS_TRY(ks_mem_zero(s->l->ctx, *out, (size_t)ks_batch_mat_size(s->batch) * sizeof **out));
+    s->live[which] = 1;
+done:
+    return st;
+}
+
+/* Sum over counted frames of scale_f |A_f|^2 into *sum; host copy of the frames' values is made once per term. */
+static ks_status add_norms(step *s, const double *A, const double *per_frame, double *sum) {
+    ks_status st    = KS_OK;
+    double   *value = host(s, HOST_VALUE);
+    KS_TRY(ks_batch_dot(s->l->ctx, s->batch, 1.0, A, A, 0, fr(s, FR_VALUE), 1));
+    KS_TRY(ks_mem_to_host(s->l->ctx, value, fr(s, FR_VALUE), (size_t)s->n_frame * sizeof *value));
+    for (int64_t f = 0; f < s->n_frame; f++)
+        if (s->l->mask[f]) *sum += value[f] * (per_frame ? per_frame[f] : 1.0);
+done:
+    return st;
+}
+
+/* FR_COEF[f] = w on counted frames, times per_frame[f] when given, else 0: what multiplies a residual to make its cotangent. */
+static ks_status set_coef(step *s, double w, const double *per_frame) {
+    ks_status st   = KS_OK;
+    double   *coef = host(s, HOST_COEF);
+    for (int64_t f = 0; f < s->n_frame; f++) coef[f] = s->l->mask[f] ? w * (per_frame ? per_frame[f] : 1.0) : 0.0;
+    KS_TRY(ks_mem_to_backend(s->l->ctx, fr(s, FR_COEF), coef, (size_t)s->n_frame * sizeof *coef));
+done:
+    return st;
+}
+
+/* out = coef (.) A, overwritten. */
+static ks_status scaled(step *s, const double *A, double *out) {
+    const ks_mat_term t = {A, 1.0, fr(s, FR_COEF), 1};
+    return ks_batch_combine(s->l->ctx, s->batch, 1, &t, 0, out);
+}
+
+/* |c|^2 with c = X (F P S - S P F) X at the last density: c_bar = 2 w c. */
+static ks_status commutator_term(step *s, double w, double *value) {
+    ks_status st    = KS_OK;
+    ks_ctx   *ctx   = s->l->ctx;
+    double   *F_bar = NULL, *P_bar = NULL;
+    KS_TRY(ks_commutator_fwd(ctx, s->batch, s->r->F, s->r->P, mat(s, MAT_A)));
+    KS_TRY(add_norms(s, mat(s, MAT_A), NULL, value));
+    if (!s->want_adj) goto done;
+    KS_TRY(set_coef(s, 2.0 * w, NULL));
+    KS_TRY(scaled(s, mat(s, MAT_A), mat(s, MAT_A)));
+    KS_TRY(bar(s, MAT_F_BAR, &F_bar));
+    KS_TRY(bar(s, MAT_P_BAR, &P_bar));
+    KS_TRY(ks_commutator_adj(ctx, s->batch, s->r->F, s->r->P, mat(s, MAT_A), F_bar, P_bar));
+done:
+    return st;
+}
+
+/* The mask of the refinement and, when self-consistency needs a P(H) and F[P(H)] of its own (the reported H is not H0 itself),
+ * these two, whose gap counts like any other. */
+static ks_status prepare(step *s, int extra, ks_loss_terms *terms) {
+    ks_status st  = KS_OK;
+    ks_ctx   *ctx = s->l->ctx;
+    double   *gap = host(s, HOST_GAP), *eps = host(s, N_HOST);
+    memcpy(s->l->mask, s->r->mask, (size_t)s->n_frame);
+    memcpy(gap, s->r->gap, (size_t)s->n_frame * sizeof *gap);
+    if (extra) {
+        KS_TRY(ks_density_fwd(ctx, s->batch, s->r->H, mat(s, MAT_C), s->l->eps, mat(s, MAT_P2)));
+        KS_TRY(ks_fock_fwd(ctx, s->batch, mat(s, MAT_P2), mat(s, MAT_C), mat(s, MAT_F2), NULL));
+        KS_TRY(ks_mem_to_host(ctx, eps, s->l->eps, (size_t)ks_batch_vec_size(s->batch) * sizeof *eps));
+        ks_batch_lower_gap(s->batch, eps, gap);
+    }
+    for (int64_t f = 0; f < s->n_frame; f++) {
+        s->l->mask[f] = s->l->mask[f] && gap[f] >= KS_GAP_MIN;
+        terms->n_frame += s->l->mask[f];
+        terms->min_gap = fmin(terms->min_gap, gap[f]);
+    }
+    terms->n_masked = s->n_frame - terms->n_frame;
+done:
+    return st;
+}
+
+/* |R|^2 with R = X (F[P(H)] - H) X. R_bar = 2 w R; F2_bar = X R_bar X runs back through F2 = F[P(H)], H_bar -= the same. When
+ * the reported H is H0, P(H) and F2 are the last density and build (extra = 0). */
+static ks_status self_consistency_term(step *s, int extra, double w, double *value) {
+    ks_status         st      = KS_OK;
+    ks_ctx           *ctx     = s->l->ctx;
+    const ks_mat_term diff[2] = {{extra ? mat(s, MAT_F2) : s->r->F, 1.0, NULL, 0}, {s->r->H, -1.0, NULL, 0}};
+    double           *H_bar = NULL, *F_bar = NULL;
+    KS_TRY(ks_batch_combine(ctx, s->batch, 2, diff, 0, mat(s, MAT_A)));
+    KS_TRY(ks_basis_change(ctx, s->batch, 1, mat(s, MAT_A), 0, mat(s, MAT_A)));
+    KS_TRY(add_norms(s, mat(s, MAT_A), NULL, value));
+    if (!s->want_adj) goto done;
+    KS_TRY(set_coef(s, 2.0 * w, NULL));
+    KS_TRY(scaled(s, mat(s, MAT_A), mat(s, MAT_A)));
+    KS_TRY(ks_basis_change(ctx, s->batch, 1, mat(s, MAT_A), 0, mat(s, MAT_B)));
+    KS_TRY(bar(s, MAT_H_BAR, &H_bar));
+    const ks_mat_term minus = {mat(s, MAT_B), -1.0, NULL, 0}, plus = {mat(s, MAT_B), 1.0, NULL, 0};
+    KS_TRY(ks_batch_combine(ctx, s->batch, 1, &minus, 1, H_bar));
+    if (extra) {
+        KS_TRY(ks_mem_zero(ctx, mat(s, MAT_A), (size_t)ks_batch_mat_size(s->batch) * sizeof(double)));
+        KS_TRY(ks_fock_adj(ctx, s->batch, mat(s, MAT_P2), mat(s, MAT_B), mat(s, MAT_A)));
+        KS_TRY(ks_density_adj(ctx, s->batch, mat(s, MAT_C), s->l->eps, mat(s, MAT_A), s->l->mask, H_bar));
+    } else {
+        KS_TRY(bar(s, MAT_F_BAR, &F_bar));
+        KS_TRY(ks_batch_combine(ctx, s->batch, 1, &plus, 1, F_bar));
+    }
+done:
+    return st;
+}
+
+/* Mean over the n_spin n^2 elements of (H - H_ref)^2: H_bar += 2 w (H - H_ref) / (n_spin n^2). */
+static ks_status hamiltonian_term(step *s, const double *H_ref, double w, double *value) {
+    ks_status           st      = KS_OK;
+    ks_ctx             *ctx     = s->l->ctx;
+    ks_arena           *scratch = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark    = ks_arena_get_mark(scratch);
+    const ks_mat_term   diff[2] = {{s->r->H, 1.0, NULL, 0}, {H_ref, -1.0, NULL, 0}};
+    double             *inv = NULL, *H_bar = NULL;
+    int64_t             frame = 0;
+    KS_TRY(KS_TAKE(scratch, inv, s->n_frame));
+    for (int64_t g = 0; g < s->batch->n_segment; g++) {
+        const ks_seg sg = ks_seg_of(s->batch, g);
+        for (int64_t f = 0; f < sg.n_frame; f++) inv[frame++] = 1.0 / (double)(sg.n * sg.n * sg.ts->method.n_spin);
+    }
+    KS_TRY(ks_batch_combine(ctx, s->batch, 2, diff, 0, mat(s, MAT_A)));
+    KS_TRY(add_norms(s, mat(s, MAT_A), inv, value));
+    if (!s->want_adj) goto done;
+    KS_TRY(set_coef(s, 2.0 * w, inv));
+    KS_TRY(bar(s, MAT_H_BAR, &H_bar));
+    const ks_mat_term t = {mat(s, MAT_A), 1.0, fr(s, FR_COEF), 1};
+    KS_TRY(ks_batch_combine(ctx, s->batch, 1, &t, 1, H_bar));
+done:
+    ks_arena_release(scratch, mark);
+    return st;
+}
+
+/* |D|^2 with D = S^1/2 (P - P_ref) S^1/2: P_bar += S^1/2 (2 w D) S^1/2. */
+static ks_status density_term(step *s, const double *P_ref, double w, double *value) {
+    ks_status         st      = KS_OK;
+    ks_ctx           *ctx     = s->l->ctx;
+    const ks_mat_term diff[2] = {{s->r->P, 1.0, NULL, 0}, {P_ref, -1.0, NULL, 0}};
+    double           *P_bar   = NULL;
+    KS_TRY(ks_batch_combine(ctx, s->batch, 2, diff, 0, mat(s, MAT_A)));
+    KS_TRY(ks_basis_change(ctx, s->batch, 0, mat(s, MAT_A), 0, mat(s, MAT_A)));
+    KS_TRY(add_norms(s, mat(s, MAT_A), NULL, value));
+    if (!s->want_adj) goto done;
+    KS_TRY(set_coef(s, 2.0 * w, NULL));
+    KS_TRY(scaled(s, mat(s, MAT_A), mat(s, MAT_A)));
+    KS_TRY(bar(s, MAT_P_BAR, &P_bar));
+    KS_TRY(ks_basis_change(ctx, s->batch, 0, mat(s, MAT_A), 1, P_bar));
+done:
+    return st;
+}
+
+ks_status ks_loss_step(ks_ctx *ctx, ks_loss *l, ks_refine *refine, const ks_batch *batch, const double *H0, const double *H_ref,
+                       const double *P_ref, double scale, double *H0_bar, ks_loss_terms *terms) {
+    ks_status        st = KS_OK;
+    ks_refine_result r;
+    KS_CHECK(ctx && l && ctx == l->ctx && refine && batch && H0 && terms, KS_ERR_ARG, "loss: NULL argument or another context");
+    KS_CHECK(H_ref || l->w.hamiltonian == 0.0, KS_ERR_ARG, "loss.hamiltonian is %g but there are no reference Hamiltonians", l->w.hamiltonian);
+    KS_CHECK(P_ref || l->w.density == 0.0, KS_ERR_ARG, "loss.density is %g but there are no reference densities", l->w.density);
+    memset(terms, 0, sizeof *terms);
+    terms->min_gap = INFINITY;
+    KS_TRY(ks_refine_fwd(ctx, refine, batch, H0, H0_bar != NULL, &r));
+    step s = {.l = l, .batch = batch, .r = &r, .n_frame = ks_batch_n_frame(batch), .want_adj = H0_bar != NULL};
+    if (s.n_frame == 0) return KS_OK;
+    KS_TRY(reserve(l, batch));
+    const int extra = l->w.self_consistency > 0.0 && !ks_refine_reports_input(refine);
+    KS_TRY(prepare(&s, extra, terms));
+    double *E = host(&s, HOST_VALUE);
+    KS_TRY(ks_mem_to_host(ctx, E, r.E, (size_t)s.n_frame * sizeof *E));
+    for (int64_t f = 0; f < s.n_frame; f++)
+        if (l->mask[f]) terms->energy += E[f];
+    if (l->w.commutator > 0.0) KS_TRY(commutator_term(&s, scale * l->w.commutator, &terms->commutator));
+    if (l->w.self_consistency > 0.0)
+        KS_TRY(self_consistency_term(&s, extra, scale * l->w.self_consistency, &terms->self_consistency));
+    if (l->w.hamiltonian > 0.0) KS_TRY(hamiltonian_term(&s, H_ref, scale * l->w.hamiltonian, &terms->hamiltonian));
+    if (l->w.density > 0.0) KS_TRY(density_term(&s, P_ref, scale * l->w.density, &terms->density));
+    terms->loss = l->w.energy * terms->energy + l->w.commutator * terms->commutator + l->w.self_consistency * terms->self_consistency +
+                  l->w.hamiltonian * terms->hamiltonian + l->w.density * terms->density;
+    if (!H0_bar) goto done;
+    if (l->w.energy > 0.0) {
+        KS_TRY(set_coef(&s, scale * l->w.energy, NULL));
+        const ks_term e = {ks_vec_dense(fr(&s, FR_COEF), 1), 1.0, NULL, 0};
+        KS_TRY(ks_combine(ctx, s.n_frame, 1, 1, &e, 0, fr(&s, FR_E_BAR)));
+    }
+    KS_TRY(ks_refine_adj(ctx, refine, batch, l->w.energy > 0.0 ? fr(&s, FR_E_BAR) : NULL, s.live[MAT_H_BAR] ? mat(&s, MAT_H_BAR) : NULL,
+                         s.live[MAT_P_BAR] ? mat(&s, MAT_P_BAR) : NULL, s.live[MAT_F_BAR] ? mat(&s, MAT_F_BAR) : NULL, H0_bar));
+done:
+    return st;
+}

@@ -6,6 +6,7 @@
 #include "ksgrad/checkpoint.h"
 #include "ksgrad/config.h"
 #include "ksgrad/context.h"
+#include "ksgrad/data.h"
 #include "ksgrad/frame.h"
 #include "ksgrad/geometry.h"
 #include "ksgrad/grid.h"

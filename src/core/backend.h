@@ -36,6 +36,10 @@ typedef struct ks_backend {
 } ks_backend;
 
 extern const ks_backend ks_backend_cpu;
+extern const ks_backend ks_backend_cuda; /* in builds with KS_CUDA, and in the tests' launcher */
+
+/* Counts an allocation of a backend like those of ks_host_alloc; KS_ERR_NOMEM when ks_alloc_fail_after says so. */
+KS_NODISCARD ks_status ks_alloc_note(int64_t bytes);
 
 /* Adds a backend under its name (the CUDA library, or the tests' launcher, at start-up). At most 4. */
 KS_NODISCARD ks_status ks_backend_register(const ks_backend *backend);

@@ -9,8 +9,13 @@
 
 enum { MAX_BACKENDS = 4, MAX_THREADS = 1024, SCRATCH_BYTES = 1 << 20 };
 
+#ifdef KS_CUDA
+static const ks_backend *g_backends[MAX_BACKENDS] = {&ks_backend_cpu, &ks_backend_cuda};
+static int               g_n_backend              = 2;
+#else
 static const ks_backend *g_backends[MAX_BACKENDS] = {&ks_backend_cpu};
 static int               g_n_backend              = 1;
+#endif
 
 ks_status ks_backend_register(const ks_backend *backend) {
     ks_status st = KS_OK;

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/backend.h"
 #include "ksgrad/context.h"
 
 static atomic_llong g_count;
@@ -27,15 +28,22 @@ done:
     return st;
 }
 
+ks_status ks_alloc_note(int64_t bytes) {
+    ks_status st = KS_OK;
+    atomic_fetch_add(&g_count, 1);
+    KS_CHECK(!(atomic_load(&g_fail_in) > 0 && atomic_fetch_sub(&g_fail_in, 1) == 1), KS_ERR_NOMEM,
+             "allocation of %lld bytes failed (injected)", (long long)bytes);
+done:
+    return st;
+}
+
 ks_status ks_host_alloc(int64_t n, size_t size, void **out) {
     ks_status st    = KS_OK;
     int64_t   bytes = 0;
     *out            = NULL;
     KS_TRY(ks_mul_i64(n, (int64_t)size, &bytes));
     if (bytes == 0) return KS_OK;
-    atomic_fetch_add(&g_count, 1);
-    if (atomic_load(&g_fail_in) > 0 && atomic_fetch_sub(&g_fail_in, 1) == 1)
-        KS_CHECK(0, KS_ERR_NOMEM, "allocation of %lld bytes failed (injected)", (long long)bytes);
+    KS_TRY(ks_alloc_note(bytes));
     *out = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
     KS_CHECK(*out, KS_ERR_NOMEM, "allocation of %lld bytes failed", (long long)bytes);
 done:

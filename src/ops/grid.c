@@ -135,6 +135,7 @@ done:
 void ks_grid_destroy(ks_grid **pgrid) {
     if (!pgrid || !*pgrid) return;
     ks_grid *g = *pgrid;
+    if (g->impl) g->ctx->backend->grid->close(g->ctx, g->impl);
     ks_mem_free(g->ctx, (void **)&g->xyz);
     ks_mem_free(g->ctx, (void **)&g->weight);
     for (int64_t i = 0; i < g->n_kind; i++) ks_atom_grid_destroy(&g->kind[i]);

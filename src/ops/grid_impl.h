@@ -18,6 +18,7 @@ struct ks_grid {
     int              level;
     int64_t          capacity, n_point, n_pad, n_panel, n_block;
     int64_t          n_chunk; /* parallel pieces of a frame, fixed by the system */
+    void            *impl;    /* the backend's own tables, made by its build slot, released by its close slot */
 
     /* of the system (host) */
     int64_t      *atom_point; /* (n_atom + 1) first point of each atom, PySCF's order */
@@ -40,6 +41,12 @@ struct ks_grid {
     int32_t *panel_n_shell; /* (capacity, n_panel) prefix of the block's list */
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 /* Fills the CPU side of a slot: order, points, weights, lists. Used by every backend whose grid lives on the host. */
 KS_NODISCARD ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,7 @@
 #include "ksgrad/grid.h"
 
 typedef struct ks_ops_grid {
+    void (*close)(ks_ctx *, void *impl); /* of ks_grid.impl; empty where build makes none */
     ks_status (*build)(ks_ctx *, ks_grid *, int64_t n_frame, const int32_t *slot, const double *pos);
     ks_status (*rho_fwd)(ks_ctx *, const ks_grid *, ks_xc_family, int64_t n_frame, const int32_t *slot, const double *P, double *feat);
     ks_status (*rho_adj)(ks_ctx *, const ks_grid *, ks_xc_family, int64_t n_frame, const int32_t *slot, const double *feat_bar, double *P_bar);

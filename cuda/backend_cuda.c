@@ -1,0 +1,32 @@
+/* backend_cuda.c -- the table of the CUDA backend. C, so that a new slot of a family stays empty here by itself; an
+ * empty slot is KS_ERR_UNSUPPORTED (core/backend.h). */
+#include "backend_cuda.h"
+#include "ops/grid_ops.h"
+#include "ops/net_ops.h"
+
+static const ks_ops_grid ks_ops_grid_cuda = {
+    .build   = ks_grid_build_cuda,
+    .close   = ks_grid_close_cuda,
+    .weights = ks_grid_weights_cuda,
+    .rho_fwd = ks_rho_fwd_cuda,
+    .rho_adj = ks_rho_adj_cuda,
+};
+
+static const ks_ops_net ks_ops_net_cuda = {
+    .layer_norm_fwd = ks_layer_norm_fwd_cuda,
+    .layer_norm_adj = ks_layer_norm_adj_cuda,
+};
+
+const ks_backend ks_backend_cuda = {
+    .name       = "cuda",
+    .open       = ks_cuda_open,
+    .close      = ks_cuda_close,
+    .alloc      = ks_cuda_alloc,
+    .free       = ks_cuda_free,
+    .to_backend = ks_cuda_to_backend,
+    .to_host    = ks_cuda_to_host,
+    .zero       = ks_cuda_zero,
+    .sync       = ks_cuda_sync,
+    .grid       = &ks_ops_grid_cuda,
+    .net        = &ks_ops_net_cuda,
+};

@@ -1,0 +1,15 @@
+/* fibre.h -- stacks that give way to each other. Boost.Context's assembly switch (10 ns) where its library is there
+ * (KS_EMU_BOOST), ucontext (500 ns) otherwise; AddressSanitizer is told about every switch. */
+#ifndef KS_EMU_FIBRE_H
+#define KS_EMU_FIBRE_H
+#include <cstddef>
+
+struct fibre;
+fibre *fibre_create(size_t stack_bytes);
+void   fibre_destroy(fibre *f);
+/* f runs body(arg) from the start at the next resume. */
+void fibre_start(fibre *f, void (*body)(void *), void *arg);
+void fibre_resume(fibre *f); /* from the scheduler: until f yields or its body returns */
+void fibre_yield();          /* from inside a fibre: back to the scheduler */
+bool fibre_is_done(const fibre *f);
+#endif

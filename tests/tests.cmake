@@ -1,5 +1,6 @@
-# Tests: a file is a test. tests/unit/test_X.c -> unit.X; tests/ops/test_X.c -> op.X.<backend>;
-# tests/e2e/test_X.sh -> e2e.X. Exit code 77: skipped (counted and listed by scripts/test.sh).
+# Tests: a file is a test. tests/unit/test_X.c -> unit.X; tests/ops/test_X.c -> op.X.cpu, op.X.emu (the CUDA kernels on
+# the CPU, for the ops named below) and, with KS_CUDA, op.X.cuda; tests/e2e/test_X.sh -> e2e.X;
+# tests/oracle/test_X.c -> oracle.X (KS_ORACLES). Exit code 77: skipped; ctest lists the skipped tests at its end.
 add_library(ks_test INTERFACE)
 target_include_directories(ks_test INTERFACE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_compile_definitions(ks_test INTERFACE KS_TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
@@ -7,15 +8,26 @@ target_link_libraries(ks_test INTERFACE ks ks_flags)
 add_library(ks_op_driver STATIC tests/op_driver.c tests/op_checks.c)
 target_link_libraries(ks_op_driver PUBLIC ks_test)
 
+# ks_add_test(test-name target label seconds [arguments of the program...])
+function(ks_add_test name target label timeout)
+  add_test(NAME ${name} COMMAND ${target} ${ARGN})
+  set_tests_properties(${name} PROPERTIES LABELS "${label}" SKIP_RETURN_CODE 77 TIMEOUT ${timeout})
+endfunction()
+
 file(GLOB KS_UNIT_TESTS CONFIGURE_DEPENDS tests/unit/test_*.c)
 foreach(src IN LISTS KS_UNIT_TESTS)
   get_filename_component(name ${src} NAME_WE)
   string(REGEX REPLACE "^test_" "" short ${name})
   add_executable(unit_${name} ${src})
   target_link_libraries(unit_${name} PRIVATE ks_op_driver)
-  add_test(NAME unit.${short} COMMAND unit_${name})
-  set_tests_properties(unit.${short} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300)
+  ks_add_test(unit.${short} unit_${name} unit 300)
 endforeach()
+
+# Ops with a CUDA kernel. Everything else has an empty slot there (KS_ERR_UNSUPPORTED).
+set(KS_CUDA_OPS layer_norm rho eri_class)
+if(NOT KS_CUDA) # the launcher and the real backend are the same symbols
+  add_subdirectory(tests/emu)
+endif()
 
 file(GLOB KS_OP_TESTS CONFIGURE_DEPENDS tests/ops/test_*.c)
 foreach(src IN LISTS KS_OP_TESTS)
@@ -23,14 +35,39 @@ foreach(src IN LISTS KS_OP_TESTS)
   string(REGEX REPLACE "^test_" "" short ${name})
   add_executable(op_${name} ${src})
   target_link_libraries(op_${name} PRIVATE ks_op_driver)
-  add_test(NAME op.${short}.cpu COMMAND op_${name} cpu)
-  set_tests_properties(op.${short}.cpu PROPERTIES LABELS "op;cpu" SKIP_RETURN_CODE 77 TIMEOUT 600)
+  ks_add_test(op.${short}.cpu op_${name} "op;cpu" 600 cpu)
+  if(short IN_LIST KS_CUDA_OPS)
+    if(KS_CUDA)
+      ks_add_test(op.${short}.cuda op_${name} "op;cuda" 600 cuda)
+    else()
+      add_executable(emu_${name} ${src} tests/emu/register.c) # not in the library: only a weak reference asks for it
+      target_link_libraries(emu_${name} PRIVATE ks_op_driver ks_emu)
+      set_target_properties(emu_${name} PROPERTIES LINKER_LANGUAGE CXX)
+      ks_add_test(op.${short}.emu emu_${name} "op;emu" 600 emu)
+    endif()
+  endif()
 endforeach()
 
 file(GLOB KS_E2E_TESTS CONFIGURE_DEPENDS tests/e2e/test_*.sh)
 foreach(src IN LISTS KS_E2E_TESTS)
   get_filename_component(name ${src} NAME_WE)
   string(REGEX REPLACE "^test_" "" short ${name})
-  add_test(NAME e2e.${short} COMMAND bash ${src} $<TARGET_FILE:ksgrad>)
-  set_tests_properties(e2e.${short} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 1800)
+  ks_add_test(e2e.${short} bash e2e 1800 ${src} $<TARGET_FILE:ksgrad>)
 endforeach()
+
+# Comparison with independent codes: libxc and libint2, which a user's build does not need.
+if(KS_ORACLES)
+  pkg_check_modules(LIBXC REQUIRED IMPORTED_TARGET libxc)
+  pkg_check_modules(LIBINT2 REQUIRED IMPORTED_TARGET libint2)
+  file(GLOB KS_ORACLE_TESTS CONFIGURE_DEPENDS tests/oracle/test_*.c tests/oracle/test_*.cpp)
+  foreach(src IN LISTS KS_ORACLE_TESTS)
+    get_filename_component(name ${src} NAME_WE)
+    string(REGEX REPLACE "^test_" "" short ${name})
+    add_executable(oracle_${name} ${src})
+    target_link_libraries(oracle_${name} PRIVATE ks_op_driver PkgConfig::LIBXC PkgConfig::LIBINT2)
+    ks_add_test(oracle.${short} oracle_${name} oracle 600)
+  endforeach()
+endif()
+
+# Every .cu file under nvcc for sm_80 and sm_90, warnings as errors, registers and spills printed; 77 without nvcc.
+ks_add_test(cuda.compile bash cuda 600 ${CMAKE_SOURCE_DIR}/tests/gpu/compile.sh ${CMAKE_SOURCE_DIR})

@@ -6,16 +6,17 @@
 
 enum { Z_MAX = 18, LEVELS = 4, PERIODS = 3, GROUP = 12, REGIONS = 5 };
 
-static const double bohr_in_ang = 0.52917721092;
-static const double bragg_ang[Z_MAX + 1] = {0,    0.35, 1.40, 1.45, 1.05, 0.85, 0.70, 0.65, 0.60, 0.50,
-                                            1.50, 1.80, 1.50, 1.25, 1.10, 1.00, 1.00, 1.00, 1.80};
-static const double treutler_xi[Z_MAX + 1] = {0,   0.8, 0.9, 1.8, 1.4, 1.3, 1.1, 0.9, 0.9, 0.9,
-                                              0.9, 1.4, 1.3, 1.3, 1.2, 1.1, 1.0, 1.0, 1.0};
-static const int n_radial[LEVELS][PERIODS]  = {{10, 15, 20}, {30, 40, 50}, {40, 60, 65}, {50, 75, 80}};
-static const int n_angular[LEVELS][PERIODS] = {{50, 86, 110}, {110, 194, 194}, {194, 302, 302}, {302, 302, 434}};
+static const double bohr_in_ang                = 0.52917721092;
+static const double bragg_ang[Z_MAX + 1]       = {0,    0.35, 1.40, 1.45, 1.05, 0.85, 0.70, 0.65, 0.60, 0.50,
+                                                  1.50, 1.80, 1.50, 1.25, 1.10, 1.00, 1.00, 1.00, 1.80};
+static const double treutler_xi[Z_MAX + 1]     = {0,   0.8, 0.9, 1.8, 1.4, 1.3, 1.1, 0.9, 0.9, 0.9,
+                                                  0.9, 1.4, 1.3, 1.3, 1.2, 1.1, 1.0, 1.0, 1.0};
+static const int    n_radial[LEVELS][PERIODS]  = {{10, 15, 20}, {30, 40, 50}, {40, 60, 65}, {50, 75, 80}};
+static const int    n_angular[LEVELS][PERIODS] = {{50, 86, 110}, {110, 194, 194}, {194, 302, 302}, {302, 302, 434}};
 /* Region borders in units of the Bragg radius. */
-static const double border[PERIODS][REGIONS - 1] = {{0.25, 0.5, 1.0, 4.5}, {0.1667, 0.5, 0.9, 3.5}, {0.1, 0.4, 0.8, 2.5}};
-static const int    angular_list[] = {38, 50, 74, 86, 110, 146, 170, 194, 230, 266, 302, 350, 434};
+static const double border[PERIODS][REGIONS - 1] = {
+    {0.25, 0.5, 1.0, 4.5}, {0.1667, 0.5, 0.9, 3.5}, {0.1, 0.4, 0.8, 2.5}};
+static const int angular_list[] = {38, 50, 74, 86, 110, 146, 170, 194, 230, 266, 302, 350, 434};
 
 enum { RADIAL_MAX = 80, ANGULAR_MAX = 434, ANGULAR_COUNT = sizeof angular_list / sizeof *angular_list };
 
@@ -30,23 +31,24 @@ double ks_bragg_radius(int32_t Z) { return bragg_ang[Z] / bohr_in_ang; }
 static ks_status radial_make(int32_t Z, int level, radial_grid *g) {
     ks_status st = KS_OK;
     KS_CHECK(level >= 0 && level < LEVELS, KS_ERR_ARG, "grid level %d, available are 0..%d", level, LEVELS - 1);
-    KS_CHECK(Z >= 1 && Z <= Z_MAX, KS_ERR_UNSUPPORTED, "no grid for the element with Z=%d (available: 1..%d)", (int)Z, Z_MAX);
+    KS_CHECK(Z >= 1 && Z <= Z_MAX, KS_ERR_UNSUPPORTED, "no grid for the element with Z=%d (available: 1..%d)", (int)Z,
+             Z_MAX);
     const int    period = (Z > 2) + (Z > 10), n = n_radial[level][period];
     const double step = M_PI / (n + 1), f = treutler_xi[Z] / log(2.0);
     g->n = n;
     for (int i = 0; i < n; i++) { /* i-th of the rule, stored ascending in r */
         const double x = cos((i + 1) * step), p = pow(1.0 + x, 0.6), l = log((1.0 - x) / 2.0);
-        const double r  = -f * p * l;
-        const double dr = step * sin((i + 1) * step) * f * p * (-0.6 / (1.0 + x) * l + 1.0 / (1.0 - x));
+        const double r       = -f * p * l;
+        const double dr      = step * sin((i + 1) * step) * f * p * (-0.6 / (1.0 + x) * l + 1.0 / (1.0 - x));
         g->r[n - 1 - i]      = r;
         g->weight[n - 1 - i] = 4.0 * M_PI * (r * r) * dr;
     }
     int full = 0;
     while (angular_list[full] != n_angular[level][period]) full++;
     /* the rule of 50 points has no neighbour list of its own: its middle regions take the next larger rule */
-    const int pruned[REGIONS]  = {1, 3, full - 1, full, full - 1};
-    const int smallest[REGIONS] = {1, 2, 2, 2, 1};
-    const double radius         = ks_bragg_radius(Z) + 1e-200;
+    const int    pruned[REGIONS]   = {1, 3, full - 1, full, full - 1};
+    const int    smallest[REGIONS] = {1, 2, 2, 2, 1};
+    const double radius            = ks_bragg_radius(Z) + 1e-200;
     for (int i = 0; i < n; i++) {
         int region = 0;
         for (int k = 0; k < REGIONS - 1; k++) region += g->r[i] / radius > border[period][k];

@@ -4,11 +4,12 @@
 #include "pointwise/becke_point.h"
 
 /* l and n_prim are literals at most call sites, so the loops unroll and the exponentials of a shell interleave. */
-KS_LANE_FN void shell_panel(int l, const ks_shell *sh, const double *exponent, const double *coef, const double *center, int gga, const double *x,
-                            const double *y, const double *z, int64_t comp, double *phi) {
+KS_LANE_FN void shell_panel(int l, const ks_shell *sh, const double *exponent, const double *coef, const double *center,
+                            int gga, const double *x, const double *y, const double *z, int64_t comp, double *phi) {
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
-        const ks_lane dx = ks_lane_load(x + g) - center[0], dy = ks_lane_load(y + g) - center[1], dz = ks_lane_load(z + g) - center[2];
-        ks_lane       R, R1, value[KS_AO_SHELL_MAX], grad[3][KS_AO_SHELL_MAX];
+        const ks_lane dx = ks_lane_load(x + g) - center[0], dy = ks_lane_load(y + g) - center[1],
+                      dz = ks_lane_load(z + g) - center[2];
+        ks_lane R, R1, value[KS_AO_SHELL_MAX], grad[3][KS_AO_SHELL_MAX];
         ks_ao_radial(sh->n_prim, exponent, coef, dx * dx + dy * dy + dz * dz, &R, &R1);
         ks_ao_angular(l, dx, dy, dz, R, R1, value, grad);
         for (int m = 0; m < 2 * l + 1; m++) ks_lane_store(phi + m * KS_PANEL + g, value[m]);
@@ -18,12 +19,14 @@ KS_LANE_FN void shell_panel(int l, const ks_shell *sh, const double *exponent, c
     }
 }
 
-void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *pos, const int32_t *shell, int64_t n_shell, int gga, const double *x,
-                                   const double *y, const double *z, int64_t ld, double *phi) {
+void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *pos, const int32_t *shell, int64_t n_shell,
+                                   int gga, const double *x, const double *y, const double *z, int64_t ld,
+                                   double *phi) {
     const int64_t comp = ld * KS_PANEL;
     for (int64_t s = 0; s < n_shell; s++) {
         const ks_shell *sh       = &shells->shell[shell[s]];
-        const double   *exponent = shells->exponent + sh->prim, *coef = shells->coef + sh->prim, *center = pos + 3 * (int64_t)sh->atom;
+        const double   *exponent = shells->exponent + sh->prim, *coef = shells->coef + sh->prim,
+                     *center = pos + 3 * (int64_t)sh->atom;
         if (sh->l == 0) shell_panel(0, sh, exponent, coef, center, gga, x, y, z, comp, phi);
         if (sh->l == 1) shell_panel(1, sh, exponent, coef, center, gga, x, y, z, comp, phi);
         if (sh->l == 2) shell_panel(2, sh, exponent, coef, center, gga, x, y, z, comp, phi);
@@ -31,8 +34,9 @@ void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *pos, c
     }
 }
 
-void KS_ISA_NAME(ks_grid_becke_panel)(int64_t n_atom, const double *pos, const double *inv_R, const double *adjust, const double *x, const double *y,
-                                      const double *z, const int32_t *own, double *w, double *work) {
+void KS_ISA_NAME(ks_grid_becke_panel)(int64_t n_atom, const double *pos, const double *inv_R, const double *adjust,
+                                      const double *x, const double *y, const double *z, const int32_t *own, double *w,
+                                      double *work) {
     double *cell = work + n_atom * KS_PANEL;
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
         const ks_lane px = ks_lane_load(x + g), py = ks_lane_load(y + g), pz = ks_lane_load(z + g);

@@ -58,7 +58,8 @@ ks_status ks_grid_bytes(const ks_system *sys, int level, int64_t *bytes_per_fram
     KS_CHECK(sys && bytes_per_frame, KS_ERR_ARG, "grid: NULL argument");
     KS_TRY(count_points(sys, level, &n));
     const int64_t n_panel = panels_of(n), n_block = blocks_of(n_panel);
-    *bytes_per_frame = n_panel * KS_PANEL * (int64_t)(4 * sizeof(double) + sizeof(int32_t)) + 3 * sys->n_atom * (int64_t)sizeof(double) +
+    *bytes_per_frame = n_panel * KS_PANEL * (int64_t)(4 * sizeof(double) + sizeof(int32_t)) +
+                       3 * sys->n_atom * (int64_t)sizeof(double) +
                        (n_block * (1 + sys->basis.n_shell) + n_panel) * (int64_t)sizeof(int32_t) + 1;
 done:
     return st;
@@ -92,7 +93,8 @@ static ks_status system_tables(ks_grid *g) {
             const double si = sqrt(ks_bragg_radius(sys->Z[i])), sj = sqrt(ks_bragg_radius(sys->Z[j]));
             g->adjust[i * sys->n_atom + j] = fmax(-0.5, fmin(0.5, 0.25 * (sj / si - si / sj)));
         }
-    for (int64_t s = 0; s < sys->basis.n_shell; s++) g->reach[s] = shell_reach(&sys->basis, &sys->basis.shell[s], AO_CUT);
+    for (int64_t s = 0; s < sys->basis.n_shell; s++)
+        g->reach[s] = shell_reach(&sys->basis, &sys->basis.shell[s], AO_CUT);
     for (int64_t b = 0; b <= g->n_block; b++) g->block_panel[b] = (int32_t)(b * g->n_panel / g->n_block);
 done:
     return st;
@@ -156,13 +158,15 @@ void ks_grid_destroy(ks_grid **pgrid) {
 }
 
 /* Slots in range (and built, for everything but build); slots of one build call must differ. */
-static ks_status check_slots(const char *op, const ks_grid *grid, int64_t n_frame, const int32_t *slot, int must_be_built) {
+static ks_status check_slots(const char *op, const ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                             int must_be_built) {
     ks_status st = KS_OK;
     KS_CHECK(grid && n_frame >= 0 && (n_frame == 0 || slot), KS_ERR_ARG, "%s: n_frame=%lld", op, (long long)n_frame);
     for (int64_t b = 0; b < n_frame; b++) {
-        KS_CHECK(slot[b] >= 0 && slot[b] < grid->capacity, KS_ERR_ARG, "%s: slot %d of frame %lld, capacity %lld", op, (int)slot[b], (long long)b,
-                 (long long)grid->capacity);
-        KS_CHECK(!must_be_built || grid->is_built[slot[b]], KS_ERR_ARG, "%s: slot %d has no geometry yet (ks_grid_build)", op, (int)slot[b]);
+        KS_CHECK(slot[b] >= 0 && slot[b] < grid->capacity, KS_ERR_ARG, "%s: slot %d of frame %lld, capacity %lld", op,
+                 (int)slot[b], (long long)b, (long long)grid->capacity);
+        KS_CHECK(!must_be_built || grid->is_built[slot[b]], KS_ERR_ARG,
+                 "%s: slot %d has no geometry yet (ks_grid_build)", op, (int)slot[b]);
     }
 done:
     return st;
@@ -174,24 +178,26 @@ ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32
     KS_TRY(check_slots("grid_build", grid, n_frame, slot, 0));
     KS_CHECK(n_frame == 0 || pos, KS_ERR_ARG, "grid_build: pos is NULL");
     for (int64_t b = 0; b < n_frame; b++)
-        for (int64_t c = 0; c < b; c++) KS_CHECK(slot[b] != slot[c], KS_ERR_ARG, "grid_build: slot %d is given twice", (int)slot[b]);
+        for (int64_t c = 0; c < b; c++)
+            KS_CHECK(slot[b] != slot[c], KS_ERR_ARG, "grid_build: slot %d is given twice", (int)slot[b]);
     if (n_frame) KS_TRY(ctx->backend->grid->build(ctx, grid, n_frame, slot, pos));
 done:
     return st;
 }
 
 ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double *xyz, double *weight) {
-    ks_status           st    = KS_OK;
-    double             *x     = NULL; /* (4, n_pad): x, y, z, w */
-    ks_arena           *arena = NULL;
-    ks_arena_mark       mark  = {0};
+    ks_status     st    = KS_OK;
+    double       *x     = NULL; /* (4, n_pad): x, y, z, w */
+    ks_arena     *arena = NULL;
+    ks_arena_mark mark  = {0};
     KS_CHECK(ctx && grid, KS_ERR_ARG, "grid_export: NULL argument");
     KS_TRY(check_slots("grid_export", grid, 1, &slot, 1));
     arena = ks_ctx_scratch(ctx);
     mark  = ks_arena_get_mark(arena);
     KS_TRY(KS_TAKE(arena, x, 4 * grid->n_pad));
     KS_TRY(ks_mem_to_host(ctx, x, grid->xyz + 3 * slot * grid->n_pad, 3 * sizeof(double) * (size_t)grid->n_pad));
-    KS_TRY(ks_mem_to_host(ctx, x + 3 * grid->n_pad, grid->weight + slot * grid->n_pad, sizeof(double) * (size_t)grid->n_pad));
+    KS_TRY(ks_mem_to_host(ctx, x + 3 * grid->n_pad, grid->weight + slot * grid->n_pad,
+                          sizeof(double) * (size_t)grid->n_pad));
     for (int64_t g = 0; g < grid->n_point; g++) {
         const int64_t i = grid->point[slot * grid->n_pad + g];
         if (weight) weight[i] = x[3 * grid->n_pad + g];
@@ -213,7 +219,8 @@ done:
     return st;
 }
 
-ks_status ks_rho_fwd(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *P, double *feat) {
+ks_status ks_rho_fwd(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
+                     const double *P, double *feat) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, rho_fwd);
     KS_TRY(check_slots("rho_fwd", grid, n_frame, slot, 1));
@@ -224,8 +231,8 @@ done:
     return st;
 }
 
-ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *feat_bar,
-                     double *P_bar) {
+ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
+                     const double *feat_bar, double *P_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, rho_adj);
     KS_TRY(check_slots("rho_adj", grid, n_frame, slot, 1));
@@ -236,8 +243,9 @@ done:
     return st;
 }
 
-ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P, const double *C_occ,
-                     int64_t n_occ_max, const int32_t *n_occ, double *exc, double *n_elec, double *Vxc) {
+ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                     const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
+                     double *n_elec, double *Vxc) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, vxc_fwd);
     KS_TRY(check_slots("vxc_fwd", grid, n_frame, slot, 1));
@@ -254,22 +262,23 @@ ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t 
     if (C_occ) {
         KS_CHECK(n_occ && n_occ_max >= 0, KS_ERR_ARG, "vxc_fwd: n_occ_max=%lld", (long long)n_occ_max);
         for (int64_t b = 0; b < n_frame; b++)
-            KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_occ_max, KS_ERR_ARG, "vxc_fwd: n_occ=%d of frame %lld, limit %lld", (int)n_occ[b], (long long)b,
-                     (long long)n_occ_max);
+            KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_occ_max, KS_ERR_ARG, "vxc_fwd: n_occ=%d of frame %lld, limit %lld",
+                     (int)n_occ[b], (long long)b, (long long)n_occ_max);
     }
     KS_TRY(ctx->backend->grid->vxc_fwd(ctx, grid, xc, n_frame, slot, P, C_occ, n_occ_max, n_occ, exc, n_elec, Vxc));
 done:
     return st;
 }
 
-ks_status ks_vxc_adj(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P, const double *M,
-                     double *KM) {
+ks_status ks_vxc_adj(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                     const double *P, const double *M, double *KM) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, vxc_adj);
     KS_TRY(check_slots("vxc_adj", grid, n_frame, slot, 1));
     KS_CHECK(xc, KS_ERR_ARG, "vxc_adj: no functional");
     KS_CHECK(n_frame == 0 || (P && M), KS_ERR_ARG, "vxc_adj: NULL argument");
-    if (n_frame && KM && xc->family != KS_XC_NONE) KS_TRY(ctx->backend->grid->vxc_adj(ctx, grid, xc, n_frame, slot, P, M, KM));
+    if (n_frame && KM && xc->family != KS_XC_NONE)
+        KS_TRY(ctx->backend->grid->vxc_adj(ctx, grid, xc, n_frame, slot, P, M, KM));
 done:
     return st;
 }

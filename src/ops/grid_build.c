@@ -36,10 +36,8 @@ static void kd_select(kd_point *p, int64_t n, int64_t k, int axis) {
             swap_points(&p[i++], &p[j--]);
         }
         const int64_t cut = i == j ? i : j + 1; /* [lo, cut) <= pivot <= [cut, hi] */
-        if (k < cut)
-            hi = cut - 1;
-        else
-            lo = cut;
+        if (k < cut) hi = cut - 1;
+        else lo = cut;
         if (lo == hi) return;
     }
     for (int64_t i = lo; i < hi; i++)
@@ -81,12 +79,13 @@ static void kd_order(const ks_grid *grid, kd_point *p, int64_t block, int64_t n_
 }
 
 /* Exact positions, PySCF index and unpartitioned weight of the points of one panel. */
-static void panel_points(const ks_grid *grid, const double *pos, const kd_point *order, int64_t panel, double *x, double *w, int32_t *id, int32_t *own) {
+static void panel_points(const ks_grid *grid, const double *pos, const kd_point *order, int64_t panel, double *x,
+                         double *w, int32_t *id, int32_t *own) {
     for (int64_t k = 0; k < KS_PANEL; k++) {
-        const int64_t g    = panel * KS_PANEL + k;
-        const int64_t from = g < grid->n_point ? g : grid->n_point - 1;
-        const int32_t i    = order[from].id;
-        const int32_t a    = grid->point_atom[i];
+        const int64_t       g     = panel * KS_PANEL + k;
+        const int64_t       from  = g < grid->n_point ? g : grid->n_point - 1;
+        const int32_t       i     = order[from].id;
+        const int32_t       a     = grid->point_atom[i];
         const ks_atom_grid *t     = &grid->kind[grid->atom_kind[a]];
         const int64_t       local = i - grid->atom_point[a];
         for (int c = 0; c < 3; c++) x[c * grid->n_pad + g] = t->xyz[3 * local + c] + pos[3 * (int64_t)a + c];
@@ -107,8 +106,8 @@ static double box_distance2(const double lo[3], const double hi[3], const double
 }
 
 /* Lists of one block: bit p of mask[s] says that panel p needs shell s. */
-static void block_lists(const ks_grid *grid, const double *pos, const double *xyz, int64_t block, uint8_t *mask, int32_t *n_shell, int32_t *shell,
-                        int32_t *panel_n_shell) {
+static void block_lists(const ks_grid *grid, const double *pos, const double *xyz, int64_t block, uint8_t *mask,
+                        int32_t *n_shell, int32_t *shell, int32_t *panel_n_shell) {
     const ks_shells *sh    = &grid->sys->basis;
     const int64_t    first = grid->block_panel[block], n_panel = grid->block_panel[block + 1] - first;
     memset(mask, 0, (size_t)sh->n_shell);
@@ -150,14 +149,14 @@ typedef struct build_scratch {
 } build_scratch;
 
 ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos) {
-    ks_status               st     = KS_OK;
-    const ks_grid_kernels  *k      = ks_grid_kernels_get();
-    const int64_t           n_atom = grid->sys->n_atom, n_shell = grid->sys->basis.n_shell;
-    ks_arena               *arena  = ks_ctx_scratch(ctx);
-    const ks_arena_mark     mark   = ks_arena_get_mark(arena);
-    kd_point               *order  = NULL;
-    double                 *inv_R  = NULL;
-    build_scratch          *thread = NULL;
+    ks_status              st     = KS_OK;
+    const ks_grid_kernels *k      = ks_grid_kernels_get();
+    const int64_t          n_atom = grid->sys->n_atom, n_shell = grid->sys->basis.n_shell;
+    ks_arena              *arena  = ks_ctx_scratch(ctx);
+    const ks_arena_mark    mark   = ks_arena_get_mark(arena);
+    kd_point              *order  = NULL;
+    double                *inv_R  = NULL;
+    build_scratch         *thread = NULL;
     KS_TRY(KS_TAKE(arena, order, n_frame * grid->n_point));
     KS_TRY(KS_TAKE(arena, inv_R, n_frame * n_atom * n_atom));
     KS_TRY(KS_TAKE(arena, thread, ctx->n_thread));
@@ -169,8 +168,10 @@ ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const i
         for (int64_t i = 0; i < n_atom; i++)
             for (int64_t j = 0; j < n_atom; j++) {
                 const double *p = pos + 3 * (b * n_atom + i), *q = pos + 3 * (b * n_atom + j);
-                const double  R2 = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) + (p[2] - q[2]) * (p[2] - q[2]);
-                KS_CHECK(i == j || R2 > 1e-12, KS_ERR_DATA, "grid: atoms %lld and %lld of frame %lld coincide or are not finite", (long long)i,
+                const double  R2 =
+                    (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) + (p[2] - q[2]) * (p[2] - q[2]);
+                KS_CHECK(i == j || R2 > 1e-12, KS_ERR_DATA,
+                         "grid: atoms %lld and %lld of frame %lld coincide or are not finite", (long long)i,
                          (long long)j, (long long)b);
                 inv_R[(b * n_atom + i) * n_atom + j] = i == j ? 0.0 : 1.0 / sqrt(R2);
             }
@@ -199,11 +200,12 @@ ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const i
                     int32_t own[KS_PANEL];
                     panel_points(grid, R, order + b * grid->n_point, p, x, w, grid->point + s * grid->n_pad, own);
                     const int64_t g = p * KS_PANEL;
-                    k->becke_panel(n_atom, R, inv_R + b * n_atom * n_atom, grid->adjust, x + g, x + grid->n_pad + g, x + 2 * grid->n_pad + g, own,
-                                   w + g, mine->becke);
+                    k->becke_panel(n_atom, R, inv_R + b * n_atom * n_atom, grid->adjust, x + g, x + grid->n_pad + g,
+                                   x + 2 * grid->n_pad + g, own, w + g, mine->becke);
                 }
                 block_lists(grid, R, x, blk, mine->mask, grid->block_n_shell + s * grid->n_block + blk,
-                            grid->block_shell + (s * grid->n_block + blk) * n_shell, grid->panel_n_shell + s * grid->n_panel);
+                            grid->block_shell + (s * grid->n_block + blk) * n_shell,
+                            grid->panel_n_shell + s * grid->n_panel);
             }
     }
     for (int64_t b = 0; b < n_frame; b++) {

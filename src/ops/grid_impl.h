@@ -26,16 +26,16 @@ struct ks_grid {
     int32_t      *atom_kind;  /* (n_atom) index into kind */
     ks_atom_grid *kind;       /* (n_kind) one per element */
     int64_t       n_kind;
-    double       *adjust;     /* (n_atom, n_atom) Treutler's a_ij */
-    double       *reach;      /* (n_shell) beyond it value and gradient of the shell are negligible */
+    double       *adjust;      /* (n_atom, n_atom) Treutler's a_ij */
+    double       *reach;       /* (n_shell) beyond it value and gradient of the shell are negligible */
     int32_t      *block_panel; /* (n_block + 1) first panel of each block */
 
     /* of the slots; xyz and weight in backend memory, the rest on the host */
-    uint8_t *is_built;    /* (capacity) */
-    double  *xyz;         /* (capacity, 3, n_pad) internal order */
-    double  *weight;      /* (capacity, n_pad) */
-    double  *pos;         /* (capacity, n_atom, 3) */
-    int32_t *point;       /* (capacity, n_pad) PySCF's index of each internal point */
+    uint8_t *is_built;      /* (capacity) */
+    double  *xyz;           /* (capacity, 3, n_pad) internal order */
+    double  *weight;        /* (capacity, n_pad) */
+    double  *pos;           /* (capacity, n_atom, 3) */
+    int32_t *point;         /* (capacity, n_pad) PySCF's index of each internal point */
     int32_t *block_n_shell; /* (capacity, n_block) */
     int32_t *block_shell;   /* (capacity, n_block, n_shell) the ordered lists */
     int32_t *panel_n_shell; /* (capacity, n_panel) prefix of the block's list */
@@ -45,7 +45,8 @@ struct ks_grid {
 extern "C" {
 #endif
 /* Fills the CPU side of a slot: order, points, weights, lists. Used by every backend whose grid lives on the host. */
-KS_NODISCARD ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);
+KS_NODISCARD ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                                         const double *pos);
 #ifdef __cplusplus
 }
 #endif

@@ -72,7 +72,8 @@ static void scatter_add(int64_t n_row, const int32_t *ao, int64_t n, const doubl
 }
 
 /* Orbital coefficients of the block's AOs, both ways round. */
-static void gather_orbitals(int64_t n_row, const int32_t *ao, int64_t n_occ, int64_t n_occ_max, const double *C_occ, ks_block_work *w) {
+static void gather_orbitals(int64_t n_row, const int32_t *ao, int64_t n_occ, int64_t n_occ_max, const double *C_occ,
+                            ks_block_work *w) {
     for (int64_t i = 0; i < n_row; i++)
         for (int64_t k = 0; k < n_occ; k++) w->C[i * n_occ + k] = w->Ct[k * w->ld + i] = C_occ[ao[i] * n_occ_max + k];
 }
@@ -87,28 +88,28 @@ static void block_density(int64_t n_row, int64_t n_occ, ks_block_work *w) {
         }
 }
 
-static void run_block(const ks_grid *grid, const ks_grid_kernels *kernels, const pass_args *a, int64_t frame, int64_t slot, int64_t block, int32_t *row,
-                      ks_block_work *w, double *A, double *scalar) {
-    const ks_shells *sh    = &grid->sys->basis;
-    const int64_t    n     = grid->sys->n_ao, n_feat = a->gga ? 4 : 1;
+static void run_block(const ks_grid *grid, const ks_grid_kernels *kernels, const pass_args *a, int64_t frame,
+                      int64_t slot, int64_t block, int32_t *row, ks_block_work *w, double *A, double *scalar) {
+    const ks_shells *sh = &grid->sys->basis;
+    const int64_t    n = grid->sys->n_ao, n_feat = a->gga ? 4 : 1;
     const int64_t    first = grid->block_panel[block], g0 = first * KS_PANEL;
-    ks_block_job     job   = {
-              .pass        = a->pass,
-              .gga         = a->gga,
-              .shells      = sh,
-              .pos         = grid->pos + 3 * slot * grid->sys->n_atom,
-              .shell       = grid->block_shell + (slot * grid->n_block + block) * sh->n_shell,
-              .row         = row,
-              .panel_shell = grid->panel_n_shell + slot * grid->n_panel + first,
-              .n_shell     = grid->block_n_shell[slot * grid->n_block + block],
-              .n_panel     = grid->block_panel[block + 1] - first,
-              .x           = grid->xyz + 3 * slot * grid->n_pad + g0,
-              .w           = grid->weight + slot * grid->n_pad + g0,
-              .want_matrix = a->want_matrix,
-              .xc          = a->xc,
-              .feat        = a->feat ? a->feat + frame * n_feat * grid->n_point + g0 : NULL,
-              .feat_stride = grid->n_point,
-              .n_real      = grid->n_point - g0,
+    ks_block_job     job = {
+            .pass        = a->pass,
+            .gga         = a->gga,
+            .shells      = sh,
+            .pos         = grid->pos + 3 * slot * grid->sys->n_atom,
+            .shell       = grid->block_shell + (slot * grid->n_block + block) * sh->n_shell,
+            .row         = row,
+            .panel_shell = grid->panel_n_shell + slot * grid->n_panel + first,
+            .n_shell     = grid->block_n_shell[slot * grid->n_block + block],
+            .n_panel     = grid->block_panel[block + 1] - first,
+            .x           = grid->xyz + 3 * slot * grid->n_pad + g0,
+            .w           = grid->weight + slot * grid->n_pad + g0,
+            .want_matrix = a->want_matrix,
+            .xc          = a->xc,
+            .feat        = a->feat ? a->feat + frame * n_feat * grid->n_point + g0 : NULL,
+            .feat_stride = grid->n_point,
+            .n_real      = grid->n_point - g0,
     };
     job.y = job.x + grid->n_pad;
     job.z = job.y + grid->n_pad;
@@ -121,10 +122,8 @@ static void run_block(const ks_grid *grid, const ks_grid_kernels *kernels, const
     if (a->C_occ) {
         const int64_t n_occ = a->n_occ[frame];
         gather_orbitals(job.n_row, w->ao, n_occ, a->n_occ_max, a->C_occ + frame * n * a->n_occ_max, w);
-        if (2 * n_occ < job.n_row && n_occ > 0)
-            job.n_occ = n_occ;
-        else
-            block_density(job.n_row, n_occ, w);
+        if (2 * n_occ < job.n_row && n_occ > 0) job.n_occ = n_occ;
+        else block_density(job.n_row, n_occ, w);
     } else if (a->P) {
         gather(job.n_row, w->ao, n, a->P + frame * n * n, w->ld, w->P);
     }
@@ -184,14 +183,15 @@ static void reduce_matrix(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, dou
     }
 }
 
-static ks_status rho_fwd_cpu(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *P, double *feat) {
+static ks_status rho_fwd_cpu(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame,
+                             const int32_t *slot, const double *P, double *feat) {
     const pass_args a = {.pass = KS_PASS_RHO, .gga = family == KS_XC_GGA, .P = P, .feat = feat};
     return run_pass(ctx, grid, n_frame, slot, &a);
 }
 
 /* Passes that end in a matrix: out (+)= A + A^T. */
-static ks_status matrix_pass(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, pass_args *a, int add, double *out, double *exc,
-                             double *n_elec) {
+static ks_status matrix_pass(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, pass_args *a,
+                             int add, double *out, double *exc, double *n_elec) {
     ks_status           st    = KS_OK;
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
@@ -213,22 +213,27 @@ done:
     return st;
 }
 
-static ks_status rho_adj_cpu(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot, const double *feat_bar,
-                             double *P_bar) {
+static ks_status rho_adj_cpu(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame,
+                             const int32_t *slot, const double *feat_bar, double *P_bar) {
     pass_args a = {.pass = KS_PASS_RHO_ADJ, .gga = family == KS_XC_GGA, .feat = (double *)feat_bar};
     return matrix_pass(ctx, grid, n_frame, slot, &a, 1, P_bar, NULL, NULL);
 }
 
-static ks_status vxc_fwd_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P,
-                             const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc, double *n_elec, double *Vxc) {
-    pass_args a = {.pass = KS_PASS_VXC, .gga = xc->family == KS_XC_GGA, .xc = ks_xc_weights_of(xc), .n_occ_max = n_occ_max, .n_occ = n_occ};
+static ks_status vxc_fwd_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                             const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
+                             double *n_elec, double *Vxc) {
+    pass_args a = {.pass      = KS_PASS_VXC,
+                   .gga       = xc->family == KS_XC_GGA,
+                   .xc        = ks_xc_weights_of(xc),
+                   .n_occ_max = n_occ_max,
+                   .n_occ     = n_occ};
     a.C_occ     = C_occ;
     a.P         = C_occ ? NULL : P;
     return matrix_pass(ctx, grid, n_frame, slot, &a, 0, Vxc, exc, n_elec);
 }
 
-static ks_status vxc_adj_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot, const double *P, const double *M,
-                             double *KM) {
+static ks_status vxc_adj_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                             const double *P, const double *M, double *KM) {
     pass_args a = {.pass = KS_PASS_VXC_ADJ, .gga = xc->family == KS_XC_GGA, .xc = ks_xc_weights_of(xc), .P = P, .M = M};
     return matrix_pass(ctx, grid, n_frame, slot, &a, 1, KM, NULL, NULL);
 }
@@ -236,12 +241,13 @@ static ks_status vxc_adj_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, 
 static ks_status weights_cpu(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight) {
     (void)ctx;
     for (int64_t b = 0; b < n_frame; b++)
-        memcpy(weight + b * grid->n_point, grid->weight + slot[b] * grid->n_pad, sizeof(double) * (size_t)grid->n_point);
+        memcpy(weight + b * grid->n_point, grid->weight + slot[b] * grid->n_pad,
+               sizeof(double) * (size_t)grid->n_point);
     return KS_OK;
 }
 
-static ks_status xc_eval_cpu(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e, double *v_rho, double *v_sigma,
-                             double *f_rr, double *f_rs, double *f_ss) {
+static ks_status xc_eval_cpu(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e,
+                             double *v_rho, double *v_sigma, double *f_rr, double *f_rs, double *f_ss) {
     const ks_grid_kernels *kernels = ks_grid_kernels_get();
     const ks_xc_weights    w       = ks_xc_weights_of(xc);
     const int64_t          piece   = 1024;
@@ -250,7 +256,8 @@ static ks_status xc_eval_cpu(ks_ctx *ctx, const ks_xc *xc, int64_t n, const doub
         double *const whole[6] = {e, v_rho, v_sigma, f_rr, f_rs, f_ss};
         double       *out[6];
         for (int f = 0; f < 6; f++) out[f] = whole[f] ? whole[f] + g : NULL;
-        kernels->xc_eval(&w, xc->family == KS_XC_GGA, n - g < piece ? n - g : piece, rho + g, sigma ? sigma + g : NULL, out);
+        kernels->xc_eval(&w, xc->family == KS_XC_GGA, n - g < piece ? n - g : piece, rho + g, sigma ? sigma + g : NULL,
+                         out);
     }
     return KS_OK;
 }

@@ -2,11 +2,11 @@
  *
  * Per panel of 32 points: AO values phi and gradients, X = P phi (or C (C^T phi)), features
  *   rho = sum_m phi_m X_m,   grad rho = 2 sum_m (grad phi_m) X_m,
- * pointwise coefficients a0, a = (ax, ay, az), then A += Y phi^T with Y = a0 phi + a . grad phi; the matrix of the pass is
- * A + A^T. With cotangents (b0, b) of (rho, grad rho) that is a0 = b0/2, a = b:
- *   P_bar = sum_g b0 phi phi^T + b . (grad phi phi^T + phi grad phi^T).
- * Potential: b0 = w v_rho, b = 2 w v_sigma grad rho. Response to M (rho1, g1 its features, sigma1 = 2 g.g1):
- *   b0 = w (f_rr rho1 + f_rs sigma1),  b = 2 w [ (f_rs rho1 + f_ss sigma1) g + v_sigma g1 ]. */
+ * pointwise coefficients a0, a = (ax, ay, az), then A += Y phi^T with Y = a0 phi + a . grad phi; the matrix of the pass
+ * is A + A^T. With cotangents (b0, b) of (rho, grad rho) that is a0 = b0/2, a = b: P_bar = sum_g b0 phi phi^T + b .
+ * (grad phi phi^T + phi grad phi^T). Potential: b0 = w v_rho, b = 2 w v_sigma grad rho. Response to M (rho1, g1 its
+ * features, sigma1 = 2 g.g1): b0 = w (f_rr rho1 + f_rs sigma1),  b = 2 w [ (f_rs rho1 + f_ss sigma1) g + v_sigma g1 ].
+ */
 #include "ops/grid_kernels.h"
 
 #if KS_LANES == 8
@@ -17,8 +17,8 @@ enum { TILE_ROWS = 3 };
 enum { TILE_LANES = 4, TILE_COLS = TILE_LANES * KS_LANES };
 
 /* C[r][c] (+)= sum_k A[r * a_row + k * a_k] B[k * b_k + c] for a tile of rows x lanes; both literals. */
-KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A, int64_t a_row, int64_t a_k, const double *B, int64_t b_k, double *C,
-                     int64_t c_row) {
+KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A, int64_t a_row, int64_t a_k,
+                     const double *B, int64_t b_k, double *C, int64_t c_row) {
     ks_lane acc[TILE_ROWS][TILE_LANES];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -42,23 +42,26 @@ KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A,
 }
 
 /* All rows of a strip of `lanes` lanes; the rows left over go one by one. */
-KS_LANE_FN void strip(int lanes, int add, int64_t n_row, int64_t n_k, const double *A, int64_t a_row, int64_t a_k, const double *B, int64_t b_k,
-                      double *C, int64_t c_row) {
+KS_LANE_FN void strip(int lanes, int add, int64_t n_row, int64_t n_k, const double *A, int64_t a_row, int64_t a_k,
+                      const double *B, int64_t b_k, double *C, int64_t c_row) {
     int64_t r = 0;
-    for (; r + TILE_ROWS <= n_row; r += TILE_ROWS) tile(TILE_ROWS, lanes, add, n_k, A + r * a_row, a_row, a_k, B, b_k, C + r * c_row, c_row);
+    for (; r + TILE_ROWS <= n_row; r += TILE_ROWS)
+        tile(TILE_ROWS, lanes, add, n_k, A + r * a_row, a_row, a_k, B, b_k, C + r * c_row, c_row);
     for (; r < n_row; r++) tile(1, lanes, add, n_k, A + r * a_row, a_row, a_k, B, b_k, C + r * c_row, c_row);
 }
 
 /* X (n_row, PANEL) = A (n_row, n_k; leading lda) B (n_k, PANEL) */
 static void panel_product(int64_t n_row, int64_t n_k, const double *A, int64_t lda, const double *B, double *X) {
-    for (int g = 0; g < KS_PANEL; g += TILE_COLS) strip(TILE_LANES, 0, n_row, n_k, A, lda, 1, B + g, KS_PANEL, X + g, KS_PANEL);
+    for (int g = 0; g < KS_PANEL; g += TILE_COLS)
+        strip(TILE_LANES, 0, n_row, n_k, A, lda, 1, B + g, KS_PANEL, X + g, KS_PANEL);
 }
 
 /* V (n, n; leading ld) += Y (n, PANEL) phi_t (PANEL, n; leading ld); columns run to the next multiple of a lane,
  * where phi_t is zero. */
 static void matrix_update(int64_t n, const double *Y, const double *phi_t, int64_t ld, double *V) {
     int64_t c = 0;
-    for (; c + TILE_COLS <= n; c += TILE_COLS) strip(TILE_LANES, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
+    for (; c + TILE_COLS <= n; c += TILE_COLS)
+        strip(TILE_LANES, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
     for (; c + 2 * KS_LANES <= n; c += 2 * KS_LANES) strip(2, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
     for (; c < n; c += KS_LANES) strip(1, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
 }
@@ -69,7 +72,8 @@ static void transpose(int64_t n, int64_t ld, const double *phi, double *phi_t) {
     for (int64_t m = 0; m < n_pad; m += KS_LANES)
         for (int g = 0; g < KS_PANEL; g += KS_LANES) {
             ks_lane t[KS_LANES];
-            for (int i = 0; i < KS_LANES; i++) t[i] = m + i < n ? ks_lane_load(phi + (m + i) * KS_PANEL + g) : ks_lane_set(0.0);
+            for (int i = 0; i < KS_LANES; i++)
+                t[i] = m + i < n ? ks_lane_load(phi + (m + i) * KS_PANEL + g) : ks_lane_set(0.0);
             for (int i = 0; i < KS_LANES; i++) {
                 double col[KS_LANES];
                 for (int k = 0; k < KS_LANES; k++) col[k] = t[k][i];
@@ -79,15 +83,17 @@ static void transpose(int64_t n, int64_t ld, const double *phi, double *phi_t) {
 }
 
 /* feat[f][g] = c_f sum_m phi[f][m][g] X[m][g], c = scale (1, 2, 2, 2). */
-static void features(int gga, int64_t n, int64_t ld, const double *phi, const double *X, double scale, double (*feat)[KS_PANEL]) {
+static void features(int gga, int64_t n, int64_t ld, const double *phi, const double *X, double scale,
+                     double (*feat)[KS_PANEL]) {
     const int64_t comp = ld * KS_PANEL;
     for (int g = 0; g < KS_PANEL; g += 2 * KS_LANES) {
         ks_lane s[4][2];
         for (int f = 0; f < 4; f++) s[f][0] = s[f][1] = ks_lane_set(0.0);
         if (gga)
             for (int64_t m = 0; m < n; m++) {
-                const ks_lane x0 = ks_lane_load(X + m * KS_PANEL + g), x1 = ks_lane_load(X + m * KS_PANEL + g + KS_LANES);
-                const double *p = phi + m * KS_PANEL + g;
+                const ks_lane x0 = ks_lane_load(X + m * KS_PANEL + g),
+                              x1 = ks_lane_load(X + m * KS_PANEL + g + KS_LANES);
+                const double *p  = phi + m * KS_PANEL + g;
 #pragma GCC unroll 4
                 for (int f = 0; f < 4; f++) {
                     s[f][0] += ks_lane_load(p + f * comp) * x0;
@@ -97,7 +103,8 @@ static void features(int gga, int64_t n, int64_t ld, const double *phi, const do
         else
             for (int64_t m = 0; m < n; m++) {
                 s[0][0] += ks_lane_load(phi + m * KS_PANEL + g) * ks_lane_load(X + m * KS_PANEL + g);
-                s[0][1] += ks_lane_load(phi + m * KS_PANEL + g + KS_LANES) * ks_lane_load(X + m * KS_PANEL + g + KS_LANES);
+                s[0][1] +=
+                    ks_lane_load(phi + m * KS_PANEL + g + KS_LANES) * ks_lane_load(X + m * KS_PANEL + g + KS_LANES);
             }
         for (int f = 0; f < (gga ? 4 : 1); f++) {
             const double c = f ? 2.0 * scale : scale;
@@ -113,14 +120,15 @@ static void combine(int gga, int64_t n, int64_t ld, const double *phi, double (*
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
         const ks_lane a0 = ks_lane_load(a[0] + g);
         if (!gga) {
-            for (int64_t m = 0; m < n; m++) ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(phi + m * KS_PANEL + g));
+            for (int64_t m = 0; m < n; m++)
+                ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(phi + m * KS_PANEL + g));
             continue;
         }
         const ks_lane ax = ks_lane_load(a[1] + g), ay = ks_lane_load(a[2] + g), az = ks_lane_load(a[3] + g);
         for (int64_t m = 0; m < n; m++) {
             const double *p = phi + m * KS_PANEL + g;
-            ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(p) + ax * ks_lane_load(p + comp) + ay * ks_lane_load(p + 2 * comp) +
-                                                    az * ks_lane_load(p + 3 * comp));
+            ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(p) + ax * ks_lane_load(p + comp) +
+                                                    ay * ks_lane_load(p + 2 * comp) + az * ks_lane_load(p + 3 * comp));
         }
     }
 }
@@ -154,7 +162,8 @@ static void potential_panel(ks_block_job *job, const double *w, double (*feat)[K
 }
 
 /* Response coefficients: feat of P, feat1 of M. */
-static void response_panel(const ks_block_job *job, const double *w, double (*feat)[KS_PANEL], double (*feat1)[KS_PANEL], double (*a)[KS_PANEL]) {
+static void response_panel(const ks_block_job *job, const double *w, double (*feat)[KS_PANEL],
+                           double (*feat1)[KS_PANEL], double (*a)[KS_PANEL]) {
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
         const ks_lane wg = ks_lane_load(w + g), rho = ks_lane_load(feat[0] + g), rho1 = ks_lane_load(feat1[0] + g);
         if (!job->gga) {
@@ -193,7 +202,9 @@ void KS_ISA_NAME(ks_grid_block_pass)(ks_block_job *job, ks_block_work *work) {
         const int64_t g0 = p * KS_PANEL, n_shell = job->panel_shell[p], n = job->row[n_shell];
         const int64_t real = job->n_real - g0 < KS_PANEL ? job->n_real - g0 : KS_PANEL;
         double        feat[4][KS_PANEL], feat1[4][KS_PANEL], a[4][KS_PANEL];
-        KS_ISA_NAME(ks_grid_ao_panel)(job->shells, job->pos, job->shell, n_shell, job->gga, job->x + g0, job->y + g0, job->z + g0, work->ld, work->phi);
+        KS_ISA_NAME(ks_grid_ao_panel)
+        (job->shells, job->pos, job->shell, n_shell, job->gga, job->x + g0, job->y + g0, job->z + g0, work->ld,
+         work->phi);
         if (job->pass == KS_PASS_RHO_ADJ) {
             for (int f = 0; f < n_feat; f++)
                 for (int64_t g = 0; g < KS_PANEL; g++)

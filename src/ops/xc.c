@@ -5,12 +5,18 @@
 #include "ops/grid_kernels.h"
 #include "ops/grid_ops.h"
 
-#define SLATER(w) {1, "lda_x", w, "10.1017/S0305004100016108"}
-#define VWN5(w) {7, "lda_c_vwn", w, "10.1139/p80-159"}
-#define B88(w) {106, "gga_x_b88", w, "10.1103/PhysRevA.38.3098"}
-#define LYP(w) {131, "gga_c_lyp", w, "10.1103/PhysRevB.37.785"}
-#define PBE_X(w) {101, "gga_x_pbe", w, "10.1103/PhysRevLett.77.3865"}
-#define PBE_C(w) {130, "gga_c_pbe", w, "10.1103/PhysRevLett.77.3865"}
+#define SLATER(w)                                                                                                      \
+    { 1, "lda_x", w, "10.1017/S0305004100016108" }
+#define VWN5(w)                                                                                                        \
+    { 7, "lda_c_vwn", w, "10.1139/p80-159" }
+#define B88(w)                                                                                                         \
+    { 106, "gga_x_b88", w, "10.1103/PhysRevA.38.3098" }
+#define LYP(w)                                                                                                         \
+    { 131, "gga_c_lyp", w, "10.1103/PhysRevB.37.785" }
+#define PBE_X(w)                                                                                                       \
+    { 101, "gga_x_pbe", w, "10.1103/PhysRevLett.77.3865" }
+#define PBE_C(w)                                                                                                       \
+    { 130, "gga_c_pbe", w, "10.1103/PhysRevLett.77.3865" }
 
 static const ks_xc record[] = {
     {"lda", KS_XC_LDA, 0.0, 2, {SLATER(1.0), VWN5(1.0)}},
@@ -51,20 +57,33 @@ ks_xc_weights ks_xc_weights_of(const ks_xc *xc) {
     for (int i = 0; i < xc->n_part; i++) {
         const double c = xc->part[i].weight;
         switch (xc->part[i].libxc_id) {
-        case 1: w.slater += c; break;
-        case 7: w.vwn5 += c; break;
-        case 106: w.b88 += c; break;
-        case 131: w.lyp += c; break;
-        case 101: w.pbe_x += c; break;
-        case 130: w.pbe_c += c; break;
-        default: break;
+        case 1:
+            w.slater += c;
+            break;
+        case 7:
+            w.vwn5 += c;
+            break;
+        case 106:
+            w.b88 += c;
+            break;
+        case 131:
+            w.lyp += c;
+            break;
+        case 101:
+            w.pbe_x += c;
+            break;
+        case 130:
+            w.pbe_c += c;
+            break;
+        default:
+            break;
         }
     }
     return w;
 }
 
-ks_status ks_xc_eval(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e, double *v_rho, double *v_sigma,
-                     double *f_rr, double *f_rs, double *f_ss) {
+ks_status ks_xc_eval(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e,
+                     double *v_rho, double *v_sigma, double *f_rr, double *f_rs, double *f_ss) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, xc_eval);
     KS_CHECK(xc && n >= 0, KS_ERR_ARG, "xc_eval: n=%lld", (long long)n);

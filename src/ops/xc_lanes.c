@@ -2,7 +2,8 @@
 #include "ops/grid_kernels.h"
 
 /* out: e, v_rho, v_sigma, f_rr, f_rs, f_ss; NULL where not wanted. */
-void KS_ISA_NAME(ks_grid_xc_eval)(const ks_xc_weights *w, int gga, int64_t n, const double *rho, const double *sigma, double *const out[6]) {
+void KS_ISA_NAME(ks_grid_xc_eval)(const ks_xc_weights *w, int gga, int64_t n, const double *rho, const double *sigma,
+                                  double *const out[6]) {
     for (int64_t g = 0; g < n; g += KS_LANES) {
         const int64_t m = n - g < KS_LANES ? n - g : KS_LANES;
         double        r[KS_LANES], s[KS_LANES], y[6][KS_LANES];

@@ -13,7 +13,8 @@ enum { KS_AO_SHELL_MAX = 5 }; /* functions of a d shell */
 #define KS_Y_D2 0.5462742152960396  /* x^2 - y^2 */
 
 /* R = sum_k c_k exp(-a_k r^2) and its derivative along r divided by r: R1 = -2 sum_k a_k c_k exp(-a_k r^2). */
-KS_LANE_FN void ks_ao_radial(int n_prim, const double *exponent, const double *coef, ks_lane r2, ks_lane *R, ks_lane *R1) {
+KS_LANE_FN void ks_ao_radial(int n_prim, const double *exponent, const double *coef, ks_lane r2, ks_lane *R,
+                             ks_lane *R1) {
     ks_lane s = ks_lane_set(0.0), s1 = s;
     for (int k = 0; k < n_prim; k++) {
         const ks_lane e = coef[k] * ks_lane_exp(-exponent[k] * r2);
@@ -25,7 +26,8 @@ KS_LANE_FN void ks_ao_radial(int n_prim, const double *exponent, const double *c
 }
 
 /* chi = Y R, grad chi = grad Y R + Y R1 (x, y, z). value (2l+1), grad (3, KS_AO_SHELL_MAX). */
-KS_LANE_FN void ks_ao_angular(int l, ks_lane x, ks_lane y, ks_lane z, ks_lane R, ks_lane R1, ks_lane *value, ks_lane grad[3][KS_AO_SHELL_MAX]) {
+KS_LANE_FN void ks_ao_angular(int l, ks_lane x, ks_lane y, ks_lane z, ks_lane R, ks_lane R1, ks_lane *value,
+                              ks_lane grad[3][KS_AO_SHELL_MAX]) {
     const ks_lane zero = ks_lane_set(0.0);
     if (l == 0) {
         const ks_lane g = KS_Y_S * R1;
@@ -42,7 +44,8 @@ KS_LANE_FN void ks_ao_angular(int l, ks_lane x, ks_lane y, ks_lane z, ks_lane R,
         }
     } else {
         const ks_lane c = KS_Y_D * R, c0 = KS_Y_D0 * R, c2 = KS_Y_D2 * R, xx = x * x, yy = y * y;
-        const ks_lane Y[5]     = {KS_Y_D * (x * y), KS_Y_D * (y * z), KS_Y_D0 * (2.0 * z * z - xx - yy), KS_Y_D * (x * z), KS_Y_D2 * (xx - yy)};
+        const ks_lane Y[5] = {KS_Y_D * (x * y), KS_Y_D * (y * z), KS_Y_D0 * (2.0 * z * z - xx - yy), KS_Y_D * (x * z),
+                              KS_Y_D2 * (xx - yy)};
         const ks_lane dY[3][5] = {{c * y, zero, -2.0 * c0 * x, c * z, 2.0 * c2 * x},
                                   {c * x, c * z, -2.0 * c0 * y, zero, -2.0 * c2 * y},
                                   {zero, c * y, 4.0 * c0 * z, c * x, zero}};

@@ -58,12 +58,8 @@ KS_LANE_FN ks_jet1 ks_jet1_sqrt(ks_jet1 a) {
 }
 
 KS_LANE_FN ks_jet ks_jet_chain(ks_jet a, ks_lane f, ks_lane f1, ks_lane f2) {
-    const ks_jet y = {f,
-                      f1 * a.r,
-                      f1 * a.s,
-                      f1 * a.rr + f2 * a.r * a.r,
-                      f1 * a.rs + f2 * a.r * a.s,
-                      f1 * a.ss + f2 * a.s * a.s};
+    const ks_jet y = {
+        f, f1 * a.r, f1 * a.s, f1 * a.rr + f2 * a.r * a.r, f1 * a.rs + f2 * a.r * a.s, f1 * a.ss + f2 * a.s * a.s};
     return y;
 }
 KS_LANE_FN ks_jet ks_jet_affine(ks_jet a, double c, double d) {
@@ -90,12 +86,9 @@ KS_LANE_FN ks_jet ks_jet_mul(ks_jet a, ks_jet b) {
     return y;
 }
 KS_LANE_FN ks_jet ks_jet_mul1(ks_jet a, ks_jet1 b) {
-    const ks_jet y = {a.v * b.v,
-                      a.r * b.v + a.v * b.r,
-                      a.s * b.v,
-                      a.rr * b.v + 2.0 * a.r * b.r + a.v * b.rr,
-                      a.rs * b.v + a.s * b.r,
-                      a.ss * b.v};
+    const ks_jet y = {
+        a.v * b.v, a.r * b.v + a.v * b.r, a.s * b.v, a.rr * b.v + 2.0 * a.r * b.r + a.v * b.rr, a.rs * b.v + a.s * b.r,
+        a.ss * b.v};
     return y;
 }
 /* b(rho) sigma */

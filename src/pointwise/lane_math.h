@@ -65,8 +65,9 @@ KS_LANE_FN ks_lane ks_lane_expm1(ks_lane x) {
 KS_LANE_FN ks_lane ks_lane_log_core(ks_lane f, ks_lane k) {
     const ks_lane s = f / (2.0 + f), z = s * s, w = z * z;
     const ks_lane t1 = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
-    const ks_lane t2 = z * (6.666666666666735130e-01 +
-                            w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+    const ks_lane t2 =
+        z * (6.666666666666735130e-01 +
+             w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
     const ks_lane h = 0.5 * f * f;
     return k * 6.93147180369123816490e-01 - ((h - (s * (h + (t1 + t2)) + k * 1.90821492927058770002e-10)) - f);
 }
@@ -116,13 +117,19 @@ KS_LANE_FN ks_lane ks_lane_atan(ks_lane x) {
     const ks_lane   num  = ks_lane_select(big, ks_lane_set(-1.0), ks_lane_select(mid, a - 1.0, a));
     const ks_lane   den  = ks_lane_select(big, a, ks_lane_select(mid, a + 1.0, ks_lane_set(1.0)));
     const ks_lane   zero = ks_lane_set(0.0), t = num / den, z = t * t;
-    const ks_lane   base = ks_lane_select(big, ks_lane_set(1.57079632679489661923), ks_lane_select(mid, ks_lane_set(0.785398163397448309616), zero));
-    const ks_lane   more = ks_lane_select(big, ks_lane_set(6.123233995736765886130e-17), ks_lane_select(mid, ks_lane_set(3.061616997868382943065e-17), zero));
-    const ks_lane   p = -6.485021904942025371773e1 + z * (-1.228866684490136173410e2 + z * (-7.500855792314704667340e1 +
-                        z * (-1.615753718733365076637e1 + z * -8.750608600031904122785e-1)));
-    const ks_lane   q = 1.945506571482613964425e2 + z * (4.853903996359136964868e2 + z * (4.328810604912902668951e2 +
-                        z * (1.650270098316988542046e2 + z * (2.485846490142306297962e1 + z))));
-    const ks_lane   y = base + (t + (t * z * p / q + more));
+    const ks_lane   base = ks_lane_select(big, ks_lane_set(1.57079632679489661923),
+                                          ks_lane_select(mid, ks_lane_set(0.785398163397448309616), zero));
+    const ks_lane   more = ks_lane_select(big, ks_lane_set(6.123233995736765886130e-17),
+                                          ks_lane_select(mid, ks_lane_set(3.061616997868382943065e-17), zero));
+    const ks_lane   p =
+        -6.485021904942025371773e1 +
+        z * (-1.228866684490136173410e2 +
+             z * (-7.500855792314704667340e1 + z * (-1.615753718733365076637e1 + z * -8.750608600031904122785e-1)));
+    const ks_lane q =
+        1.945506571482613964425e2 +
+        z * (4.853903996359136964868e2 +
+             z * (4.328810604912902668951e2 + z * (1.650270098316988542046e2 + z * (2.485846490142306297962e1 + z))));
+    const ks_lane y = base + (t + (t * z * p / q + more));
     return ks_lane_select(ks_lane_lt(x, zero), -y, y);
 }
 

@@ -55,10 +55,10 @@ KS_LANE_FN ks_jet1 ks_xc_vwn5(ks_rho_powers p) {
 
 /* eps_c of the uniform gas (PW92): -2A (1 + a1 rs) ln(1 + 1/(2A (b1 x + b2 x^2 + b3 x^3 + b4 x^4))), x = sqrt(rs). */
 KS_LANE_FN ks_jet1 ks_xc_pw92_eps(ks_rho_powers p) {
-    const double  A  = 0.0310907, a1 = 0.21370, b1 = 7.5957, b2 = 3.5876, b3 = 1.6382, b4 = 0.49294;
-    const ks_jet1 rs = ks_jet1_affine(p.inv_third, 0.62035049089940001667, 0.0);
-    const ks_jet1 x  = ks_jet1_sqrt(rs);
-    const ks_jet1 odd = ks_jet1_mul(x, ks_jet1_affine(rs, 2.0 * A * b3, 2.0 * A * b1));
+    const double  A = 0.0310907, a1 = 0.21370, b1 = 7.5957, b2 = 3.5876, b3 = 1.6382, b4 = 0.49294;
+    const ks_jet1 rs   = ks_jet1_affine(p.inv_third, 0.62035049089940001667, 0.0);
+    const ks_jet1 x    = ks_jet1_sqrt(rs);
+    const ks_jet1 odd  = ks_jet1_mul(x, ks_jet1_affine(rs, 2.0 * A * b3, 2.0 * A * b1));
     const ks_jet1 even = ks_jet1_mul(rs, ks_jet1_affine(rs, 2.0 * A * b4, 2.0 * A * b2));
     const ks_jet1 ln   = ks_jet1_log1p(ks_jet1_inv(ks_jet1_add(odd, even)));
     return ks_jet1_mul(ks_jet1_affine(rs, -2.0 * A * a1, -2.0 * A), ln);
@@ -76,12 +76,24 @@ KS_LANE_FN void ks_xc_asinh_factor(ks_lane t, ks_lane *F, ks_lane *F1, ks_lane *
     ks_lane         h2 = (-0.5 * s * q - 3.0 * h1) * it;
     if (ks_lane_any(small)) {
         /* (-1)^k (2k)! / (4^k k!^2 (2k+1)) */
-        static const double c[16] = {1.0, -1.0 / 6, 3.0 / 40, -5.0 / 112, 35.0 / 1152, -63.0 / 2816, 231.0 / 13312,
-                                     -143.0 / 10240, 6435.0 / 557056, -12155.0 / 1245184, 46189.0 / 5505024,
-                                     -88179.0 / 12058624, 676039.0 / 104857600, -1300075.0 / 226492416,
-                                     5014575.0 / 973078528, -9694845.0 / 2080374784};
-        const ks_lane ts = ks_lane_select(small, t, ks_lane_set(0.0)), zero = ks_lane_set(0.0);
-        ks_lane       g = zero, g1 = zero, g2 = zero; /* Horner for value, first and half the second derivative */
+        static const double c[16] = {1.0,
+                                     -1.0 / 6,
+                                     3.0 / 40,
+                                     -5.0 / 112,
+                                     35.0 / 1152,
+                                     -63.0 / 2816,
+                                     231.0 / 13312,
+                                     -143.0 / 10240,
+                                     6435.0 / 557056,
+                                     -12155.0 / 1245184,
+                                     46189.0 / 5505024,
+                                     -88179.0 / 12058624,
+                                     676039.0 / 104857600,
+                                     -1300075.0 / 226492416,
+                                     5014575.0 / 973078528,
+                                     -9694845.0 / 2080374784};
+        const ks_lane       ts = ks_lane_select(small, t, ks_lane_set(0.0)), zero = ks_lane_set(0.0);
+        ks_lane             g = zero, g1 = zero, g2 = zero; /* Horner for value, first and half the second derivative */
         for (int k = 15; k >= 0; k--) {
             g2 = g2 * ts + g1;
             g1 = g1 * ts + g;
@@ -101,7 +113,7 @@ KS_LANE_FN void ks_xc_asinh_factor(ks_lane t, ks_lane *F, ks_lane *F1, ks_lane *
 KS_LANE_FN ks_jet ks_xc_b88(ks_rho_powers p, ks_lane sigma) {
     const double  beta = 0.0042, two13 = 1.2599210498948731648;
     const ks_jet1 i2 = ks_jet1_mul(p.inv_third, p.inv_third), i4 = ks_jet1_mul(i2, i2);
-    const ks_jet  t  = ks_jet_sigma(ks_jet1_affine(ks_jet1_mul(i4, i4), two13 * two13, 0.0), sigma);
+    const ks_jet  t = ks_jet_sigma(ks_jet1_affine(ks_jet1_mul(i4, i4), two13 * two13, 0.0), sigma);
     ks_lane       F, F1, F2;
     ks_xc_asinh_factor(t.v, &F, &F1, &F2);
     const ks_jet den  = ks_jet_affine(ks_jet_chain(t, F, F1, F2), 6.0 * beta, 1.0);
@@ -116,7 +128,8 @@ KS_LANE_FN ks_jet ks_xc_lyp(ks_rho_powers p, ks_lane sigma) {
     const ks_jet1 y = p.inv_third, y2 = ks_jet1_mul(y, y), y5 = ks_jet1_mul(ks_jet1_mul(y2, y2), y);
     const ks_jet1 g  = ks_jet1_inv(ks_jet1_affine(y, d, 1.0));
     const ks_jet1 eg = ks_jet1_mul(ks_jet1_exp(ks_jet1_affine(y, -c, 0.0)), g);
-    const ks_jet1 local = ks_jet1_mul(p.rho, ks_jet1_add(ks_jet1_affine(g, -a, 0.0), ks_jet1_affine(eg, -a * b * cf, 0.0)));
+    const ks_jet1 local =
+        ks_jet1_mul(p.rho, ks_jet1_add(ks_jet1_affine(g, -a, 0.0), ks_jet1_affine(eg, -a * b * cf, 0.0)));
     /* d y g = 1 - g */
     const ks_jet1 delta = ks_jet1_add(ks_jet1_affine(y, c, 1.0), ks_jet1_affine(g, -1.0, 0.0));
     const ks_jet1 k = ks_jet1_mul(ks_jet1_mul(eg, y5), ks_jet1_affine(delta, a * b * 7.0 / 72.0, a * b * 3.0 / 72.0));
@@ -133,29 +146,30 @@ KS_LANE_FN ks_jet ks_xc_pbe_x(ks_rho_powers p, ks_lane sigma) {
     return ks_jet_add1(ks_jet_mul1(ks_jet_mul(s2, fac), lda), lda);
 }
 
-/* e = rho [ eps + gamma ln(1 + (beta/gamma) t2 (1 + A t2)/(1 + A t2 + A^2 t2^2)) ], A = (beta/gamma)/(exp(-eps/gamma) - 1),
- * t2 = sigma (pi/3)^(1/3) / (16 rho^(7/3)). */
+/* e = rho [ eps + gamma ln(1 + (beta/gamma) t2 (1 + A t2)/(1 + A t2 + A^2 t2^2)) ], A = (beta/gamma)/(exp(-eps/gamma) -
+ * 1), t2 = sigma (pi/3)^(1/3) / (16 rho^(7/3)). */
 KS_LANE_FN ks_jet ks_xc_pbe_c(ks_rho_powers p, ks_lane sigma) {
     const double  beta = 0.06672455060314922, gamma = 0.031090690869654895034, ct = 0.063468206097703704930;
     const ks_jet1 y2 = ks_jet1_mul(p.inv_third, p.inv_third), y4 = ks_jet1_mul(y2, y2);
-    const ks_jet1 y7 = ks_jet1_mul(ks_jet1_mul(y4, y2), p.inv_third);
+    const ks_jet1 y7  = ks_jet1_mul(ks_jet1_mul(y4, y2), p.inv_third);
     const ks_jet1 eps = ks_xc_pw92_eps(p);
-    const ks_jet1 A   = ks_jet1_affine(ks_jet1_inv(ks_jet1_expm1(ks_jet1_affine(eps, -1.0 / gamma, 0.0))), beta / gamma, 0.0);
-    const ks_jet  t2  = ks_jet_sigma(ks_jet1_affine(y7, ct, 0.0), sigma);
-    const ks_jet  At  = ks_jet_mul1(t2, A);
-    const ks_jet  n   = ks_jet_affine(At, 1.0, 1.0);
-    const ks_jet  den = ks_jet_affine(ks_jet_mul(At, n), 1.0, 1.0); /* 1 + At + At^2 */
-    const ks_jet  arg = ks_jet_mul(ks_jet_affine(ks_jet_mul(t2, n), beta / gamma, 0.0), ks_jet_inv(den));
+    const ks_jet1 A =
+        ks_jet1_affine(ks_jet1_inv(ks_jet1_expm1(ks_jet1_affine(eps, -1.0 / gamma, 0.0))), beta / gamma, 0.0);
+    const ks_jet t2  = ks_jet_sigma(ks_jet1_affine(y7, ct, 0.0), sigma);
+    const ks_jet At  = ks_jet_mul1(t2, A);
+    const ks_jet n   = ks_jet_affine(At, 1.0, 1.0);
+    const ks_jet den = ks_jet_affine(ks_jet_mul(At, n), 1.0, 1.0); /* 1 + At + At^2 */
+    const ks_jet arg = ks_jet_mul(ks_jet_affine(ks_jet_mul(t2, n), beta / gamma, 0.0), ks_jet_inv(den));
     return ks_jet_mul1(ks_jet_add1(ks_jet_affine(ks_jet_log1p(arg), gamma, 0.0), eps), p.rho);
 }
 
 /* The functional with weights w at lanes of (rho, sigma). gga = 0: sigma is not read. */
 KS_LANE_FN ks_jet ks_xc_point(const ks_xc_weights *w, int gga, ks_lane rho_in, ks_lane sigma_in) {
-    const ks_lane   zero = ks_lane_set(0.0), floor = ks_lane_set(KS_RHO_FLOOR);
-    const ks_lane_i out  = ks_lane_lt(rho_in, floor);
-    const ks_lane   rho  = ks_lane_select(out, floor, rho_in);
-    const ks_rho_powers p = ks_rho_powers_at(rho);
-    ks_jet              e = {zero, zero, zero, zero, zero, zero};
+    const ks_lane       zero = ks_lane_set(0.0), floor = ks_lane_set(KS_RHO_FLOOR);
+    const ks_lane_i     out = ks_lane_lt(rho_in, floor);
+    const ks_lane       rho = ks_lane_select(out, floor, rho_in);
+    const ks_rho_powers p   = ks_rho_powers_at(rho);
+    ks_jet              e   = {zero, zero, zero, zero, zero, zero};
     if (w->slater != 0.0) e = ks_jet_add1(e, ks_jet1_affine(ks_xc_slater(p), w->slater, 0.0));
     if (w->vwn5 != 0.0) e = ks_jet_add1(e, ks_jet1_affine(ks_xc_vwn5(p), w->vwn5, 0.0));
     if (gga) {
@@ -165,8 +179,9 @@ KS_LANE_FN ks_jet ks_xc_point(const ks_xc_weights *w, int gga, ks_lane rho_in, k
         if (w->pbe_x != 0.0) e = ks_jet_add(e, ks_jet_affine(ks_xc_pbe_x(p, sigma), w->pbe_x, 0.0));
         if (w->pbe_c != 0.0) e = ks_jet_add(e, ks_jet_affine(ks_xc_pbe_c(p, sigma), w->pbe_c, 0.0));
     }
-    const ks_jet y = {ks_lane_select(out, zero, e.v),  ks_lane_select(out, zero, e.r),  ks_lane_select(out, zero, e.s),
-                      ks_lane_select(out, zero, e.rr), ks_lane_select(out, zero, e.rs), ks_lane_select(out, zero, e.ss)};
+    const ks_jet y = {ks_lane_select(out, zero, e.v),  ks_lane_select(out, zero, e.r),
+                      ks_lane_select(out, zero, e.s),  ks_lane_select(out, zero, e.rr),
+                      ks_lane_select(out, zero, e.rs), ks_lane_select(out, zero, e.ss)};
     return y;
 }
 #endif

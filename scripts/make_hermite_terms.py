@@ -20,6 +20,9 @@ for la in range(3):
         c = NAME[la] + NAME[lb]
         out.append("#define KS_TERMS_%s(X) \\\n" % c + " \\\n".join("    " + r for r in rows))
         out.append("#define KS_TERM_START_%s %s" % (c, ", ".join(map(str, start))))
+herm = sorted(((t, u, v) for t in range(5) for u in range(5) for v in range(5) if t + u + v < 5), key=lambda w: (sum(w), -w[0], -w[1]))
+rows = [" ".join("X(%d,%d,%d)" % w for w in herm if sum(w) == k) for k in range(5)]
+out.append("/* compact order up to degree 4 */\n#define KS_HERMITES(X) \\\n" + " \\\n".join("    " + r for r in rows))
 with open("src/pointwise/hermite_terms.h", "w") as f:
     f.write("""/* hermite_terms.h -- the Hermite functions (t,u,v) of each spherical function (ma, mb) of a shell pair: one line per
  * function, mb fastest; the sparsity pattern of the pair tables. Made by scripts/make_hermite_terms.py. */

@@ -14,7 +14,11 @@
 #include "pointwise/hermite_terms.h"
 #include "pointwise/md_r.h"
 
-enum { KS_ERI_GEOM = 4, KS_ERI_ACC = 10 /* accumulators held in registers */ };
+enum {
+    KS_ERI_GEOM  = 4,
+    KS_ERI_ACC   = 10,                   /* accumulators held in registers */
+    KS_ERI_STAGE = KS_LANES > 1 ? 8 : 1 /* primitives that go through each step together, to overlap latencies */
+};
 
 #ifdef __CUDACC__
 #define KS_TABLE static __device__ const
@@ -35,6 +39,25 @@ KS_TABLE uint8_t ks_index_ss[] = {KS_TERMS_SS(KS_INDEX)}, ks_index_ps[] = {KS_TE
 KS_TABLE uint16_t ks_start_ss[] = {KS_TERM_START_SS}, ks_start_ps[] = {KS_TERM_START_PS}, ks_start_pp[] = {KS_TERM_START_PP},
                   ks_start_ds[] = {KS_TERM_START_DS}, ks_start_dp[] = {KS_TERM_START_DP}, ks_start_dd[] = {KS_TERM_START_DD};
 
+#define X(t, u, v) t,
+KS_TABLE uint8_t ks_herm_t[] = {KS_HERMITES(X)};
+#undef X
+#define X(t, u, v) u,
+KS_TABLE uint8_t ks_herm_u[] = {KS_HERMITES(X)};
+#undef X
+#define X(t, u, v) v,
+KS_TABLE uint8_t ks_herm_v[] = {KS_HERMITES(X)};
+#undef X
+/* Places of the terms in a cube of edge N, for the classes whose loops are not unrolled. */
+#define X7(t, u, v) ((t)*49 + (u)*7 + (v)),
+#define X8(t, u, v) ((t)*64 + (u)*8 + (v)),
+#define X9(t, u, v) ((t)*81 + (u)*9 + (v)),
+KS_TABLE uint16_t ks_off_dp7[] = {KS_TERMS_DP(X7)}, ks_off_dp8[] = {KS_TERMS_DP(X8)}, ks_off_dd9[] = {KS_TERMS_DD(X9)};
+#undef X7
+#undef X8
+#undef X9
+
+KS_LANE_FN const uint16_t *ks_class_offsets(int c, int N) { return c == 5 ? ks_off_dd9 : N == 7 ? ks_off_dp7 : ks_off_dp8; }
 KS_LANE_FN const uint16_t *ks_class_terms(int c) {
     return c == 0 ? ks_term_ss : c == 1 ? ks_term_ps : c == 2 ? ks_term_pp : c == 3 ? ks_term_ds : c == 4 ? ks_term_dp : ks_term_dd;
 }
@@ -71,29 +94,93 @@ typedef struct ks_eri_ket {
     const double *bound; /* of the largest lane, falling */
 } ks_eri_ket;
 
-/* R of one primitive quartet in compact order. */
-KS_LANE_FN void ks_eri_r(int L, const double *boys, const double *bra, const double *ket, ks_lane *r) {
+/* What one primitive quartet needs before the Boys function. */
+typedef struct ks_eri_prim {
+    ks_lane x, y, z, T, s, w; /* P - Q, alpha |P-Q|^2, (p+q)^(-1/2), -2 alpha */
+} ks_eri_prim;
+
+KS_LANE_FN ks_eri_prim ks_eri_setup(const double *bra, const double *ket) {
+    ks_eri_prim   e;
     const ks_lane p = ks_lane_set(bra[0]), q = ks_lane_load(ket);
-    const ks_lane x = ks_lane_set(bra[1]) - ks_lane_load(ket + KS_LANES);
-    const ks_lane y = ks_lane_set(bra[2]) - ks_lane_load(ket + 2 * KS_LANES);
-    const ks_lane z = ks_lane_set(bra[3]) - ks_lane_load(ket + 3 * KS_LANES);
-    const ks_lane s = ks_lane_rsqrt(p + q), alpha = p * q * (s * s), w = ks_lane_set(-2.0) * alpha;
-    ks_lane       base[KS_BOYS_L_MAX + 1], f = s;
-    ks_boys(L, boys, alpha * (x * x + y * y + z * z), base);
-    KS_UNROLL
-    for (int n = 0; n <= L; n++, f = f * w) base[n] = base[n] * f;
-    ks_md_r(L, base, x, y, z, r);
+    ks_lane       alpha;
+    e.x   = ks_lane_set(bra[1]) - ks_lane_load(ket + KS_LANES);
+    e.y   = ks_lane_set(bra[2]) - ks_lane_load(ket + 2 * KS_LANES);
+    e.z   = ks_lane_set(bra[3]) - ks_lane_load(ket + 3 * KS_LANES);
+    e.s   = ks_lane_rsqrt(p + q);
+    alpha = p * q * (e.s * e.s);
+    e.w   = ks_lane_set(-2.0) * alpha;
+    e.T   = alpha * (e.x * e.x + e.y * e.y + e.z * e.z);
+    return e;
+}
+
+/* base[n] = R^n_000 / prefactors of the pairs */
+KS_LANE_FN void ks_eri_base(int L, const double *boys, const ks_eri_prim *e, ks_lane *base) {
+    ks_lane f = e->s;
+    ks_boys(L, boys, e->T, base);
+    for (int n = 0; n <= L; n++, f = f * e->w) base[n] = base[n] * f;
 }
 
 /* out[f_bra] += sum_terms E_bra acc */
 KS_LANE_FN void ks_eri_bra_terms(int cb, const double *coef, const ks_lane *acc, ks_lane *out) {
     const uint8_t  *idx   = ks_class_index(cb);
     const uint16_t *start = ks_class_starts(cb);
-    for (int f = 0; f < KS_CLASS_FN(cb); f++) {
-        ks_lane s = out[f];
-        for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
-        out[f] = s;
+    const int       n_fn  = KS_CLASS_FN(cb);
+    if (cb <= 3) {
+        KS_UNROLL
+        for (int f = 0; f < n_fn; f++) {
+            ks_lane s = out[f];
+            KS_UNROLL
+            for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
+            out[f] = s;
+        }
+    } else {
+        for (int f = 0; f < n_fn; f++) {
+            ks_lane s = out[f];
+            for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
+            out[f] = s;
+        }
     }
+}
+
+/* acc[h0..h1) = sum over n ket primitives and the terms m0..m1 of one ket function. */
+KS_LANE_FN void ks_eri_ket_terms(int ck, int N, int h0, int h1, int m0, int m1, int n, int ket_stride, const double *coef,
+                                 const ks_lane *cube, ks_lane *acc) {
+    const uint16_t *term = ks_class_terms(ck);
+    const int       n_cube = N * N * N;
+    ks_lane         a[KS_ERI_ACC];
+    KS_UNROLL
+    for (int h = 0; h < h1 - h0; h++) a[h] = ks_lane_set(0.0);
+    for (int k = 0; k < n; k++, coef += ket_stride, cube += n_cube) {
+        if (ck <= 3) {
+            KS_UNROLL
+            for (int m = m0; m < m1; m++) {
+                const ks_lane  c = ks_lane_load(coef + m * KS_LANES);
+                const ks_lane *s = cube + (term[m] & 15) * N * N + (term[m] >> 4 & 15) * N + (term[m] >> 8);
+                KS_UNROLL
+                for (int h = h0; h < h1; h++) a[h - h0] += c * s[ks_herm_t[h] * N * N + ks_herm_u[h] * N + ks_herm_v[h]];
+            }
+        } else {
+            const uint16_t *off = ks_class_offsets(ck, N);
+            for (int m = m0; m < m1; m++) {
+                const ks_lane  c = ks_lane_load(coef + m * KS_LANES);
+                const ks_lane *s = cube + off[m];
+                KS_UNROLL
+                for (int h = h0; h < h1; h++) a[h - h0] += c * s[ks_herm_t[h] * N * N + ks_herm_u[h] * N + ks_herm_v[h]];
+            }
+        }
+    }
+    KS_UNROLL
+    for (int h = 0; h < h1 - h0; h++) acc[h0 + h] = a[h];
+}
+
+KS_LANE_FN void ks_eri_ket_function(int cb, int ck, int N, int f, int n, int ket_stride, const double *coef, const ks_lane *cube,
+                                    ks_lane *acc) {
+    const uint16_t *start  = ks_class_starts(ck);
+    const int       n_herm = KS_N_HERMITE(KS_CLASS_L(cb)), n_chunk = (n_herm + KS_ERI_ACC - 1) / KS_ERI_ACC;
+    const int       size = (n_herm + n_chunk - 1) / n_chunk;
+    KS_UNROLL
+    for (int h = 0; h < n_herm; h += size)
+        ks_eri_ket_terms(ck, N, h, h + size < n_herm ? h + size : n_herm, start[f], start[f + 1], n, ket_stride, coef, cube, acc);
 }
 
 /* out [ket function][bra function], overwritten. cube: ket->n_prim * (L+1)^3 lanes of scratch (unused for ss kets).
@@ -103,53 +190,48 @@ KS_LANE_FN int ks_eri_class(int cb, int ck, const ks_eri_bra *bra, const ks_eri_
     const int L = KS_CLASS_L(cb) + KS_CLASS_L(ck), N = L + 1, n_cube = N * N * N;
     const int n_bra = KS_CLASS_FN(cb), n_ket = KS_CLASS_FN(ck), n_herm = KS_N_HERMITE(KS_CLASS_L(cb));
     const int bra_stride = KS_ERI_GEOM + KS_CLASS_TERM(cb), ket_stride = (KS_ERI_GEOM + KS_CLASS_TERM(ck)) * KS_LANES;
-    const uint16_t *term = ks_class_terms(ck), *start = ks_class_starts(ck);
     const double   *table = boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
-    ks_lane         acc[35], r[KS_N_HERMITE(8)];
+    ks_lane         acc[35], r[KS_N_HERMITE(4)], base[KS_ERI_STAGE][KS_BOYS_L_MAX + 1];
+    ks_eri_prim     e[KS_ERI_STAGE];
     if (!(bra->bound[0] * ket->bound[0] >= threshold)) return 0;
     for (int i = 0; i < n_bra * n_ket; i++) out[i] = ks_lane_set(0.0);
     for (int b = 0; b < bra->n_prim; b++) {
-        const double *bp = bra->prim + b * bra_stride;
+        const double *bp = bra->prim + b * bra_stride, *coef = ket->prim + KS_ERI_GEOM * KS_LANES;
         int           n  = 0;
-        if (ck == 0)
+        if (ck == 0) {
+            KS_UNROLL
             for (int h = 0; h < n_herm; h++) acc[h] = ks_lane_set(0.0);
-        for (; n < ket->n_prim && bra->bound[b] * ket->bound[n] >= threshold; n++) {
-            const double *kp = ket->prim + n * ket_stride;
-            ks_eri_r(L, table, bp, kp, r);
-            if (ck == 0) {
-                const ks_lane e = ks_lane_load(kp + KS_ERI_GEOM * KS_LANES);
-                KS_UNROLL
-                for (int h = 0; h < n_herm; h++) acc[h] += e * r[h];
-            } else {
-                ks_lane *c = cube + n * n_cube;
-                KS_UNROLL
-                for (int k = 0, h = 0; k <= L; k++) {
+        }
+        while (n < ket->n_prim && bra->bound[b] * ket->bound[n] >= threshold) n++;
+        if (n == 0) break;
+        for (int k0 = 0; k0 < n; k0 += KS_ERI_STAGE) {
+            const int m = n - k0 < KS_ERI_STAGE ? n - k0 : KS_ERI_STAGE;
+            for (int k = 0; k < m; k++) e[k] = ks_eri_setup(bp, ket->prim + (k0 + k) * ket_stride);
+            for (int k = 0; k < m; k++) ks_eri_base(L, table, &e[k], base[k]);
+            for (int k = 0; k < m; k++) {
+                if (ck == 0) {
+                    const ks_lane c = ks_lane_load(coef + (k0 + k) * ket_stride);
+                    ks_md_r(L, base[k], e[k].x, e[k].y, e[k].z, r);
                     KS_UNROLL
-                    for (int w = 0; w <= k; w++) {
-                        KS_UNROLL
-                        for (int v = 0; v <= w; v++, h++) c[(k - w) * N * N + (w - v) * N + v] = r[h];
-                    }
+                    for (int h = 0; h < n_herm; h++) acc[h] += c * r[h];
+                } else {
+                    ks_md_r_cube(L, base[k], e[k].x, e[k].y, e[k].z, cube + (k0 + k) * n_cube);
                 }
             }
         }
-        if (n == 0) break;
         if (ck == 0) {
             ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out);
-            continue;
-        }
-        for (int f = 0; f < n_ket; f++) {
-            for (int h = 0; h < n_herm; h++) acc[h] = ks_lane_set(0.0);
-            for (int k = 0; k < n; k++) {
-                const double *e = ket->prim + k * ket_stride + KS_ERI_GEOM * KS_LANES;
-                for (int m = start[f]; m < start[f + 1]; m++) {
-                    const ks_lane  c = ks_lane_load(e + m * KS_LANES);
-                    const ks_lane *s = cube + k * n_cube + (term[m] & 15) * N * N + (term[m] >> 4 & 15) * N + (term[m] >> 8);
-                    for (int kk = 0, h = 0; kk <= KS_CLASS_L(cb); kk++)
-                        for (int w = 0; w <= kk; w++)
-                            for (int v = 0; v <= w; v++, h++) acc[h] += c * s[(kk - w) * N * N + (w - v) * N + v];
-                }
+        } else if (ck <= 3) {
+            KS_UNROLL
+            for (int f = 0; f < n_ket; f++) {
+                ks_eri_ket_function(cb, ck, N, f, n, ket_stride, coef, cube, acc);
+                ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
             }
-            ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
+        } else {
+            for (int f = 0; f < n_ket; f++) {
+                ks_eri_ket_function(cb, ck, N, f, n, ket_stride, coef, cube, acc);
+                ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
+            }
         }
     }
     return 1;

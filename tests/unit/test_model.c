@@ -110,6 +110,308 @@ static void test_gradient(ks_ctx *ctx, const bench *t, ks_model_options o) {
     KS_FREE(keep);
 }
 
+/* A model of these options with the bench's references; stirred unless fresh. */
+static ks_model *make(ks_ctx *ctx, const bench *t, const ks_model_options *o, int fresh) {
+    ks_model *m = NULL;
+    T_OK(ks_model_create(ctx, o, 3, &m));
+    references(m, t);
+    if (!fresh) mc_stir(m);
+    return m;
+}
+
+static double *forward(ks_ctx *ctx, ks_model *m, const ks_batch *batch, int64_t size, int want_adj) {
+    double *W = NULL;
+    T_OK(KS_NEW(W, size));
+    T_OK(ks_model_fwd(ctx, m, batch, want_adj, W));
+    return W;
+}
+
+/* Bilinear head: exactly zero at the start, with a gradient in k's weights. Published head: positive semidefinite. */
+static void test_start(ks_ctx *ctx, const bench *t) {
+    ks_model_options o = options();
+    ks_model        *m = make(ctx, t, &o, 1);
+    double          *W = forward(ctx, m, &t->batch, t->size, 1), worst = 0, norm = 0;
+    for (int64_t i = 0; i < t->size; i++) worst = fmax(worst, fabs(W[i]));
+    T_CHECK(worst == 0, "W = %g at the start", worst);
+    for (int64_t i = 0; i < t->size; i++) W[i] = 1;
+    T_OK(ks_params_zero_grad(ks_model_params(m)));
+    T_OK(ks_model_adj(ctx, m, &t->batch, W));
+    T_OK(ks_grad_norm(ctx, ks_model_params(m), &norm));
+    T_CHECK(norm > 1e-3, "gradient norm %g at the start", norm);
+    KS_FREE(W);
+    ks_model_destroy(&m);
+    o.head              = KS_HEAD_QPT;
+    o.output            = KS_OUTPUT_AO;
+    m                   = make(ctx, t, &o, 1);
+    W                   = forward(ctx, m, &t->batch, t->size, 0);
+    const int64_t n     = t->mol[0].sys.n_ao;
+    double        least = 0;
+    for (uint32_t k = 0; k < 20; k++) { /* x^T W x of random x, first frame */
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++)
+                sum += W[i * n + j] * ks_rng_normal(4, KS_STREAM_TEST, k, (uint64_t)i) *
+                       ks_rng_normal(4, KS_STREAM_TEST, k, (uint64_t)j);
+        least = fmin(least, sum);
+    }
+    T_CHECK(least >= -1e-12, "the published head is not positive: %g", least);
+    KS_FREE(W);
+    ks_model_destroy(&m);
+}
+
+/* W symmetric; a mixed batch equals its frames one by one; the adjoint adds and is the sum over frames. */
+static void test_batching(ks_ctx *ctx, const bench *t) {
+    const ks_model_options o  = options();
+    ks_model              *m  = make(ctx, t, &o, 0);
+    ks_params             *p  = ks_model_params(m);
+    const int64_t          np = ks_params_total(p);
+    double *W = forward(ctx, m, &t->batch, t->size, 1), *g = ks_params_flat(p, 'g'), *whole = NULL, asym = 0,
+           differ = 0, most = 0, gdiff = 0;
+    T_OK(KS_NEW(whole, np));
+    T_OK(ks_params_zero_grad(p));
+    T_OK(ks_model_adj(ctx, m, &t->batch, W));
+    memcpy(whole, g, (size_t)np * sizeof *g);
+    T_ERR(ks_model_adj(ctx, m, &t->batch, W), KS_ERR_ARG); /* one adjoint per forward */
+    for (int64_t i = 0; i < np; i++) g[i] = -whole[i];     /* the single frames must bring this back to zero */
+    int64_t at = 0;
+    for (int s = 0; s < N_SEG; s++) {
+        const int64_t n = t->mol[s].sys.n_ao;
+        for (int64_t b = 0; b < t->segment[s].n_frame; b++, at += n * n) {
+            ks_segment one   = {t->segment[s].tensors, 1, &t->segment[s].slot[b]};
+            ks_batch   batch = {1, &one};
+            double    *V     = forward(ctx, m, &batch, n * n, 1);
+            for (int64_t i = 0; i < n * n; i++) {
+                differ = fmax(differ, fabs(V[i] - W[at + i]));
+                asym   = fmax(asym, fabs(W[at + i] - W[at + i % n * n + i / n]));
+                most   = fmax(most, fabs(V[i]));
+            }
+            T_OK(ks_model_adj(ctx, m, &batch, W + at));
+            KS_FREE(V);
+        }
+    }
+    double size = 0;
+    for (int64_t i = 0; i < np; i++) gdiff = fmax(gdiff, fabs(g[i])), size = fmax(size, fabs(whole[i]));
+    T_CHECK(most > 0.01 && asym <= 1e-13 * most, "W of size %g is asymmetric by %g", most, asym);
+    /* Other tile cuts, so other roundings. */
+    T_CHECK(differ <= 1e-12 * most, "batched and single frames differ by %g of %g", differ, most);
+    T_CHECK(gdiff <= 1e-12 * size, "gradients of batched and single frames differ by %g of %g", gdiff, size);
+    KS_FREE(W);
+    KS_FREE(whole);
+    ks_model_destroy(&m);
+}
+
+/* Two atoms of one element exchanged, with all their matrix rows: W is permuted along. No position in the sequence of
+ * tokens enters anywhere else. */
+static void test_permutation(ks_ctx *ctx) {
+    const int32_t    Z[3] = {3, 2, 2};
+    ks_model_options o    = options();
+    model_case       c;
+    int32_t          slot[1] = {0};
+    int64_t          perm[MC_MAX_AO];
+    double           worst = 0, most = 0;
+    o.frame = KS_FRAME_NONE;
+    mc_system(&c, 3, Z, "P");
+    mc_tensors(&c, ctx, 1);
+    ks_segment    seg   = {&c.tensors, 1, slot};
+    ks_batch      batch = {1, &seg};
+    const int64_t n     = c.sys.n_ao;
+    ks_model     *m     = NULL;
+    T_OK(ks_model_create(ctx, &o, 3, &m));
+    mc_stir(m);
+    /* Cholesky depends on the order of the AOs, so the column of L^-1 H L^-T is taken out of the mixing. */
+    for (int64_t k = 0; k < ks_params_count(ks_model_params(m)); k++)
+        if (strstr(ks_params_get(ks_model_params(m), k)->name, "mix"))
+            for (int64_t h = 0; h < o.heads; h++) ((double *)ks_params_data(ks_model_params(m), k))[h * 7 + 2] = 0;
+    double *W = forward(ctx, m, &batch, n * n, 0);
+    for (int64_t i = 0; i < n; i++)
+        perm[i] = c.ao_atom[i] == 1 ? i + 4 : c.ao_atom[i] == 2 ? i - 4 : i; /* 4 AOs each */
+    for (int x = 0; x < 3; x++) {
+        const double p       = c.tensors.pos[3 + x];
+        c.tensors.pos[3 + x] = c.tensors.pos[6 + x];
+        c.tensors.pos[6 + x] = p;
+    }
+    double *tmp = NULL, *member[7] = {c.tensors.S,   c.tensors.S_half, c.tensors.hcore, c.tensors.P0,
+                                      c.tensors.JK0, c.tensors.Vxc0,   c.tensors.F0};
+    T_OK(KS_NEW(tmp, n * n));
+    for (int k = 0; k < 7; k++) {
+        for (int64_t i = 0; i < n * n; i++) tmp[i] = member[k][perm[i / n] * n + perm[i % n]];
+        memcpy(member[k], tmp, (size_t)(n * n) * sizeof *tmp);
+    }
+    double *V = forward(ctx, m, &batch, n * n, 0);
+    for (int64_t i = 0; i < n * n; i++) {
+        worst = fmax(worst, fabs(V[i] - W[perm[i / n] * n + perm[i % n]]));
+        most  = fmax(most, fabs(W[i]));
+    }
+    T_CHECK(worst <= 1e-12 * most && most > 0.01, "permuted atoms: W differs by %g of %g", worst, most);
+    KS_FREE(tmp);
+    KS_FREE(V);
+    KS_FREE(W);
+    ks_model_destroy(&m);
+    mc_free(&c);
+}
+
+/* fp32 against fp64 with the same parameters; W is double in both. */
+static void test_single(ks_ctx *ctx, const bench *t) {
+    ks_model_options o = options();
+    ks_model        *d = make(ctx, t, &o, 0), *f = NULL;
+    o.precision   = KS_FP32;
+    f             = make(ctx, t, &o, 0);
+    ks_params *pd = ks_model_params(d), *pf = ks_model_params(f);
+    double    *W = NULL, *V = NULL, worst = 0, most = 0, gd2 = 0, diff2 = 0;
+    for (int64_t k = 0; k < ks_params_count(pd); k++)
+        for (int64_t i = 0; i < ks_params_get(pd, k)->size; i++)
+            ((double *)ks_params_data(pd, k))[i] = (double)((float *)ks_params_data(pf, k))[i];
+    W = forward(ctx, d, &t->batch, t->size, 1);
+    V = forward(ctx, f, &t->batch, t->size, 1);
+    for (int64_t i = 0; i < t->size; i++) worst = fmax(worst, fabs(V[i] - W[i])), most = fmax(most, fabs(W[i]));
+    T_CHECK(worst <= 2e-5 * most && worst > 0, "fp32 and fp64 differ by %g of %g", worst,
+            most); /* measured 5e-6: rounding through two blocks */
+    T_OK(ks_params_zero_grad(pd));
+    T_OK(ks_params_zero_grad(pf));
+    T_OK(ks_model_adj(ctx, d, &t->batch, W));
+    T_OK(ks_model_adj(ctx, f, &t->batch, W));
+    for (int64_t k = 0; k < ks_params_count(pd); k++)
+        for (int64_t i = 0; i < ks_params_get(pd, k)->size; i++) {
+            const double a = ((double *)ks_params_grad(pd, k))[i], b = (double)((float *)ks_params_grad(pf, k))[i];
+            gd2 += a * a;
+            diff2 += (a - b) * (a - b);
+        }
+    T_CHECK(diff2 <= 1e-8 * gd2, "fp32 gradient off by %g of its norm", sqrt(diff2 / gd2));
+    printf("fp32: W off by %.1e, gradient by %.1e\n", worst / most, sqrt(diff2 / gd2));
+    KS_FREE(W);
+    KS_FREE(V);
+    ks_model_destroy(&d);
+    ks_model_destroy(&f);
+}
+
+/* 1, 2 and 3 threads, and a second run: the same bits in W and in every gradient. */
+static void test_threads(const bench *t, ks_precision prec) {
+    double *W0 = NULL;
+    void   *g0 = NULL;
+    for (int pass = 0; pass < 4; pass++) {
+        ks_ctx              *ctx = NULL;
+        const ks_ctx_options opt = {"cpu", pass < 3 ? pass + 1 : 2};
+        ks_model_options     o   = options();
+        T_OK(ks_ctx_create(&opt, &ctx));
+        o.precision = prec;
+        ks_model *m = make(ctx, t, &o, 0);
+        double   *W = forward(ctx, m, &t->batch, t->size, 1);
+        T_OK(ks_params_zero_grad(ks_model_params(m)));
+        T_OK(ks_model_adj(ctx, m, &t->batch, W));
+        const size_t bytes = (size_t)ks_params_total(ks_model_params(m)) * ks_params_elem_bytes(ks_model_params(m));
+        if (pass == 0) {
+            W0 = W;
+            T_OK(ks_host_alloc((int64_t)bytes, 1, &g0));
+            memcpy(g0, ks_params_flat(ks_model_params(m), 'g'), bytes);
+        } else {
+            T_CHECK(!memcmp(W, W0, (size_t)t->size * sizeof *W), "W changes with %d threads", opt.threads);
+            T_CHECK(!memcmp(ks_params_flat(ks_model_params(m), 'g'), g0, bytes), "gradient changes with %d threads",
+                    opt.threads);
+            KS_FREE(W);
+        }
+        ks_model_destroy(&m);
+        ks_ctx_destroy(&ctx);
+    }
+    KS_FREE(W0);
+    ks_host_free(&g0);
+}
+
+/* Warm steps allocate nothing, ks_model_bytes says what one frame takes, and every failing allocation is survived. */
+static void test_memory(ks_ctx *ctx, const bench *t) {
+    const ks_model_options o = options();
+    ks_model              *m = make(ctx, t, &o, 0);
+    double                *W = forward(ctx, m, &t->batch, t->size, 1);
+    int64_t                bytes[N_SEG];
+    T_OK(ks_model_adj(ctx, m, &t->batch, W));
+    const int64_t before = ks_alloc_count();
+    for (int step = 0; step < 3; step++) {
+        T_OK(ks_model_fwd(ctx, m, &t->batch, step != 1, W));
+        if (step != 1) T_OK(ks_model_adj(ctx, m, &t->batch, W));
+    }
+    T_CHECK(ks_alloc_count() == before, "%lld allocations in warm steps", (long long)(ks_alloc_count() - before));
+    for (int s = 0; s < N_SEG; s++) T_OK(ks_model_bytes(m, &t->mol[s].sys, &bytes[s]));
+    const int64_t T = t->mol[0].sys.n_ao, d = o.d_model, layer = T * (16 * d + 4 + o.heads * T);
+    T_CHECK(bytes[0] > 8 * o.layers * layer && bytes[0] < 2 * 8 * (o.layers * layer + T * (13 * d + 10 * T)),
+            "bytes %lld", (long long)bytes[0]);
+    ks_model_destroy(&m);
+    int n = 1;
+    for (; n < 400; n++) {
+        ks_ctx              *own = NULL;
+        const ks_ctx_options one = {"cpu", 1};
+        T_OK(ks_ctx_create(&one, &own));
+        ks_alloc_fail_after(n);
+        ks_status st = ks_model_create(own, &o, 3, &m);
+        for (int s = 0; s < N_SEG && st == KS_OK; s++)
+            st = ks_model_set_reference(m, t->mol[s].sys.n_atom, t->mol[s].Z, t->mol[s].tensors.pos);
+        if (st == KS_OK) st = ks_model_fwd(own, m, &t->batch, 1, W);
+        if (st == KS_OK) st = ks_model_adj(own, m, &t->batch, W);
+        ks_alloc_fail_after(0);
+        if (st != KS_OK && m && n % 7 == 0) { /* a failed step can be tried again */
+            T_OK(ks_model_fwd(own, m, &t->batch, 1, W));
+            T_OK(ks_model_adj(own, m, &t->batch, W));
+        }
+        ks_model_destroy(&m);
+        ks_ctx_destroy(&own);
+        if (st == KS_OK) break;
+        if (st != KS_ERR_NOMEM) T_CHECK(0, "n=%d: %s", n, ks_error_trace());
+    }
+    T_CHECK(n > 10 && n < 400, "%d allocations failed in turn", n);
+    KS_FREE(W);
+}
+
+static void test_refusals(ks_ctx *ctx, bench *t) {
+    ks_model        *m = NULL;
+    ks_model_options o = options(), b = o;
+    double          *W = NULL;
+    T_OK(KS_NEW(W, t->size));
+#define REFUSED(change, code)                                                                                          \
+    b = o;                                                                                                             \
+    change;                                                                                                            \
+    T_ERR(ks_model_create(ctx, &b, 1, &m), (code));                                                                    \
+    T_CHECK(m == NULL, "a refused model came back")
+    REFUSED(b.heads = 3, KS_ERR_CONFIG);
+    REFUSED(b.d_model = 0, KS_ERR_CONFIG);
+    REFUSED(b.layers = 0, KS_ERR_CONFIG);
+    REFUSED(b.layers = 100, KS_ERR_CONFIG);
+    REFUSED(b.bias = KS_BIAS_PAIRS, KS_ERR_CONFIG);
+    REFUSED(b.precision = (ks_precision)5, KS_ERR_ARG);
+    REFUSED(b.n_ao_kind = 0, KS_ERR_ARG);
+    REFUSED(strcpy(b.kind, "schnorb"), KS_ERR_CONFIG);
+    REFUSED(memset(b.kind, 'x', sizeof b.kind), KS_ERR_ARG);
+    T_ERR(ks_model_size("huge", &b), KS_ERR_CONFIG);
+    T_OK(ks_model_size("medium", &b));
+    T_CHECK(b.d_model == 1024 && b.heads == 16 && b.layers == 24, "medium");
+    o.frame = KS_FRAME_KABSCH;
+    T_OK(ks_model_create(ctx, &o, 1, &m));
+    T_ERR(ks_model_fwd(ctx, m, &t->batch, 1, W), KS_ERR_ARG); /* no reference geometry */
+    T_CHECK(strstr(ks_error_message(), "reference"), "%s", ks_error_message());
+    T_ERR(ks_model_adj(ctx, m, &t->batch, W), KS_ERR_ARG); /* no forward */
+    references(m, t);
+    T_CHECK(ks_model_n_reference(m) == 2, "references");
+    references(m, t); /* replaces */
+    int64_t        n = 0;
+    const int32_t *Z;
+    const double  *pos;
+    T_OK(ks_model_get_reference(m, 1, &n, &Z, &pos));
+    T_CHECK(ks_model_n_reference(m) == 2 && n == 4 && Z[1] == 3 && pos[0] == t->mol[1].tensors.pos[0], "reference 1");
+    T_ERR(ks_model_get_reference(m, 2, &n, &Z, &pos), KS_ERR_ARG);
+    T_ERR(ks_model_set_reference(m, 0, Z, pos), KS_ERR_ARG);
+    T_OK(ks_model_fwd(ctx, m, &t->batch, 1, W));
+    T_ERR(ks_model_adj(ctx, m, &(ks_batch){1, t->segment}, W), KS_ERR_ARG); /* another batch */
+    t->mol[0].ao_kind[1] = 64;
+    T_ERR(ks_model_fwd(ctx, m, &t->batch, 1, W), KS_ERR_DATA);
+    t->mol[0].ao_kind[1] = t->mol[0].ao_kind[0] + 1;
+    t->slot[0][0]        = 4;
+    T_ERR(ks_model_fwd(ctx, m, &t->batch, 1, W), KS_ERR_ARG);
+    t->slot[0][0]                   = 2;
+    t->mol[1].tensors.method.n_spin = 2;
+    T_ERR(ks_model_fwd(ctx, m, &t->batch, 1, W), KS_ERR_UNSUPPORTED);
+    t->mol[1].tensors.method.n_spin = 1;
+    T_OK(ks_model_fwd(ctx, m, &(ks_batch){0, NULL}, 0, W)); /* an empty batch is fine */
+    ks_model_destroy(&m);
+    KS_FREE(W);
+}
+
 int main(void) {
     ks_ctx              *ctx = NULL;
     const ks_ctx_options two = {"cpu", 2};
@@ -129,7 +431,15 @@ int main(void) {
     o.heads   = 14;
     o.bias    = KS_BIAS_PAIRS;
     test_gradient(ctx, &t, o);
+    test_start(ctx, &t);
+    test_batching(ctx, &t);
+    test_permutation(ctx);
+    test_single(ctx, &t);
+    test_threads(&t, KS_FP32);
+    test_threads(&t, KS_FP64);
+    test_memory(ctx, &t);
+    test_refusals(ctx, &t);
     bench_free(&t);
     ks_ctx_destroy(&ctx);
-    return t_done("model", 10);
+    return t_done("model", 150);
 }

@@ -57,6 +57,15 @@ int ks_cmd_doctor(int argc, char **argv) {
     bad += !check_backend("cpu");
     (void)check_backend("cuda"); /* its absence is a fact, not a fault */
 
+    ks_basis *basis = NULL;
+    if (ks_basis_load("def2-svp", &basis) == KS_OK) {
+        printf("%-18s def2-svp found\n", "basis sets");
+    } else {
+        bad++;
+        printf("%-18s MISSING: %s\n%-18s   set KSGRAD_BASIS_PATH to the folder datasets/basis of the source tree\n", "basis sets",
+               ks_error_message(), "");
+    }
+    ks_basis_destroy(&basis);
     const char *const launcher[][2] = {{"torchrun", "TORCHELASTIC_RUN_ID"}, {"Open MPI", "OMPI_COMM_WORLD_SIZE"},
                                        {"MPICH/Intel", "PMI_SIZE"}, {"srun", "SLURM_STEP_ID"}};
     const char       *seen = "none (a single process)";

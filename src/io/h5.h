@@ -76,8 +76,11 @@ KS_NODISCARD ks_status ks_h5_set_string(ks_h5 *file, const char *object, const c
 KS_NODISCARD ks_status ks_h5_set_i64(ks_h5 *file, const char *object, const char *name, int64_t value);
 KS_NODISCARD ks_status ks_h5_set_f64(ks_h5 *file, const char *object, const char *name, double value);
 KS_NODISCARD ks_status ks_h5_set_i64s(ks_h5 *file, const char *object, const char *name, int64_t n, const int64_t *value);
+KS_NODISCARD ks_status ks_h5_set_strings(ks_h5 *file, const char *object, const char *name, int64_t n, const char *const *value);
 KS_NODISCARD ks_status ks_h5_get_string(ks_h5 *file, const char *object, const char *name, char **value); /* KS_FREE */
 KS_NODISCARD ks_status ks_h5_get_i64(ks_h5 *file, const char *object, const char *name, int64_t *value);
 KS_NODISCARD ks_status ks_h5_get_f64(ks_h5 *file, const char *object, const char *name, double *value);
+/* Up to max values; *n: how many there are. */
+KS_NODISCARD ks_status ks_h5_get_i64s(ks_h5 *file, const char *object, const char *name, int64_t max, int64_t *value, int64_t *n);
 
 #endif

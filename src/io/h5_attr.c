@@ -193,6 +193,26 @@ done:
     return st;
 }
 
+ks_status ks_h5_set_strings(ks_h5 *file, const char *object, const char *name, int64_t n, const char *const *value) {
+    ks_status st    = KS_OK;
+    hid_t     type  = H5I_INVALID_HID;
+    char     *block = NULL;
+    size_t    width = 1;
+    KS_CHECK(file && object && name && n >= 1 && n <= 4096 && value, KS_ERR_ARG, "HDF5: attribute of %lld texts", (long long)n);
+    ks_h5_quiet();
+    for (int64_t k = 0; k < n; k++)
+        if (strlen(value[k]) + 1 > width) width = strlen(value[k]) + 1;
+    KS_CHECK(width * (size_t)n < 60000, KS_ERR_ARG, "%s: attribute '%s' is too long", file->path, name);
+    KS_TRY(KS_ZNEW(block, n * (int64_t)width));
+    for (int64_t k = 0; k < n; k++) memcpy(block + k * (int64_t)width, value[k], strlen(value[k]));
+    KS_TRY(text_type(file, name, width, &type));
+    KS_TRY(set_attr(file, object, name, type, type, n, block));
+done:
+    KS_FREE(block);
+    if (type >= 0) H5Tclose(type);
+    return st;
+}
+
 ks_status ks_h5_get_string(ks_h5 *file, const char *object, const char *name, char **value) {
     ks_status st = KS_OK;
     hid_t     a  = H5I_INVALID_HID;
@@ -219,5 +239,27 @@ ks_status ks_h5_get_f64(ks_h5 *file, const char *object, const char *name, doubl
     KS_CHECK(file && object && name && value, KS_ERR_ARG, "HDF5: NULL argument");
     KS_TRY(get_number(file, object, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, value));
 done:
+    return st;
+}
+
+ks_status ks_h5_get_i64s(ks_h5 *file, const char *object, const char *name, int64_t max, int64_t *value, int64_t *n) {
+    ks_status st = KS_OK;
+    hid_t     a = H5I_INVALID_HID, type = H5I_INVALID_HID, space = H5I_INVALID_HID;
+    KS_CHECK(file && object && name && value && n, KS_ERR_ARG, "HDF5: NULL argument");
+    ks_h5_quiet();
+    KS_TRY(open_attr(file, object, name, &a));
+    type  = H5Aget_type(a);
+    space = H5Aget_space(a);
+    KS_H5_TRY(type, "reading attribute", name);
+    KS_H5_TRY(space, "reading attribute", name);
+    *n = H5Sget_simple_extent_npoints(space);
+    KS_CHECK(H5Tget_class(type) == H5T_INTEGER && *n >= 0 && *n <= max, KS_ERR_DATA,
+             "%s: attribute '%s' of '%s' has %lld values, expected up to %lld integers", file->path, name, object, (long long)*n,
+             (long long)max);
+    KS_H5_TRY(H5Aread(a, H5T_NATIVE_INT64, value), "reading attribute", name);
+done:
+    if (space >= 0) H5Sclose(space);
+    if (type >= 0) H5Tclose(type);
+    if (a >= 0) H5Aclose(a);
     return st;
 }

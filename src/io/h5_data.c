@@ -265,8 +265,8 @@ static ks_status rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t fi
     KS_TRY(open_dataset(file, path, &d, &rank, shape));
     for (int k = 1; k < rank; k++) KS_TRY(ks_mul_i64(per_row, shape[k], &per_row));
     KS_CHECK(rank >= 1 && per_row == n_row_value && n <= shape[0] && first <= shape[0] - n, KS_ERR_DATA,
-             "%s: dataset '%s' has %lld rows of %lld values, expected rows %lld to %lld of %lld values", file->path, path,
-             (long long)shape[0], (long long)per_row, (long long)first, (long long)(first + n), (long long)n_row_value);
+             "%s: dataset '%s' has %lld rows of %lld values, expected %lld from row %lld on of %lld values", file->path,
+             path, (long long)shape[0], (long long)per_row, (long long)n, (long long)first, (long long)n_row_value);
     if (n == 0 || n_row_value == 0) goto done;
     KS_TRY(count_values(file, path, rank, shape, &total));
     if (to) KS_TRY(check_stored(file, path, d, type, total));

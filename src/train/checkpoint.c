@@ -199,13 +199,13 @@ ks_status ks_checkpoint_list(const char *ckpt_dir, int64_t **steps, int64_t *n, 
     int64_t   all = 0;
     char      dir[KS_CHECKPOINT_PATH];
     *n = 0;
-    if (damaged_size) damaged[0] = '\0';
+    if (damaged) damaged[0] = '\0';
     KS_TRY(all_steps(ckpt_dir, steps, &all));
     for (int64_t i = 0; i < all; i++) {
         KS_TRY(step_dir(dir, ckpt_dir, (*steps)[i], ""));
         if (check_complete(dir) == KS_OK) {
             (*steps)[(*n)++] = (*steps)[i];
-        } else if (*n == 0 && damaged_size && !damaged[0]) {
+        } else if (*n == 0 && damaged && !damaged[0]) {
             snprintf(damaged, damaged_size, "%s", ks_error_message());
         }
         ks_error_clear();
@@ -221,7 +221,7 @@ ks_status ks_checkpoint_rotate(const char *ckpt_dir, int64_t keep_last) {
     char           path[KS_CHECKPOINT_PATH], target[256];
     DIR           *dir = NULL;
     struct dirent *e;
-    KS_TRY(all_steps(ckpt_dir, &steps, &n));
+    KS_TRY(ks_checkpoint_list(ckpt_dir, &steps, &n, NULL, 0)); /* damaged ones neither count nor go */
     KS_TRY(join(path, sizeof path, ckpt_dir, "best"));
     const ssize_t length = readlink(path, target, sizeof target - 1);
     if (length > 0) {

@@ -139,7 +139,7 @@ static ks_status check_sum(ks_h5 *file, uint64_t sum) {
     ks_status st     = KS_OK;
     int64_t   stored = 0;
     KS_TRY(ks_h5_get_i64(file, "/", "checksum", &stored));
-    KS_CHECK((uint64_t)stored == sum, KS_ERR_DATA, "%s: checksum %016llx of the tensors, %016llx stored: the file is damaged", ks_h5_path(file),
+    KS_CHECK((uint64_t)stored == sum, KS_ERR_HDF5, "%s: checksum %016llx of the tensors, %016llx stored: the file is damaged", ks_h5_path(file),
              (unsigned long long)sum, (unsigned long long)stored);
 done:
     return st;

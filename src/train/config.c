@@ -323,6 +323,10 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
          (long long)m->d_model, (long long)m->heads);
     RULE((int)m->precision != 2, "model.precision",
          "'model.precision: bf16' needs the CUDA backend's bf16 network, which this build does not have; use fp32 or fp64");
+    RULE(c->refine.kind != KS_REFINE_NONE || c->refine.n_build <= 1, "refine.steps", "'refine.kind: none' makes one Fock build, 'refine.steps' = %d",
+         c->refine.n_build);
+    RULE(c->eval_refine.kind != KS_REFINE_NONE || c->eval_refine.n_build <= 1, "eval.refine.steps",
+         "'eval.refine.kind: none' makes one Fock build, 'eval.refine.steps' = %d", c->eval_refine.n_build);
     RULE(c->optim.lr_min <= c->optim.lr, "optim.lr_min", "'optim.lr_min' = %g is above 'optim.lr' = %g", c->optim.lr_min, c->optim.lr);
     RULE(c->loss.energy + c->loss.commutator + c->loss.self_consistency + c->loss.hamiltonian + c->loss.density > 0, "loss.energy",
          "all weights in 'loss' are 0: nothing to train");

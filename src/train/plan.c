@@ -1,0 +1,143 @@
+/* plan.c -- see train.h: how much memory there is, and what is kept in it. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ksgrad/train.h"
+
+enum { MICRO_MAX = 64 }; /* larger passes gain nothing on the CPU and cost activations */
+
+/* First number of a file; -1 when there is none ("max" of a control group without a limit). */
+static double read_number(const char *path) {
+    FILE  *f = fopen(path, "r");
+    double x = -1;
+    if (f && fscanf(f, "%lf", &x) != 1) x = -1;
+    if (f) fclose(f);
+    return x;
+}
+
+/* What this process may still take: free memory of the machine, and what its control group leaves. */
+static int64_t available_bytes(void) {
+    FILE  *f = fopen("/proc/meminfo", "r");
+    char   line[256];
+    double kib = -1;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
+    if (f) fclose(f);
+    double       bytes = kib > 0 ? kib * 1024 : 2.0 * 1024 * 1024 * 1024; /* unknown: a modest guess, overridden by device.memory_gib */
+    const double limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
+    if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit - used;
+    return (int64_t)bytes;
+}
+
+static int64_t budget_bytes(const ks_config *c) {
+    if (c->device.memory_gib > 0) return (int64_t)(c->device.memory_gib * 1073741824.0);
+    return available_bytes() / 10 * 6;
+}
+
+/* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock build. */
+static int64_t work_bytes(const ks_config *c, const ks_system *sys) {
+    const int     train    = c->refine.n_build ? c->refine.n_build : ks_refine_default_builds(c->refine.kind);
+    const int     eval     = c->eval_refine.n_build ? c->eval_refine.n_build : ks_refine_default_builds(c->eval_refine.kind);
+    const int64_t n_matrix = 24 + 12 * (train > eval ? train : eval);
+    return n_matrix * sys->n_ao * sys->n_ao * (int64_t)sizeof(double);
+}
+
+static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static ks_status largest_frame(const ks_config *c, const ks_run_data *d, const ks_model *model, ks_train_plan *p) {
+    ks_status st = KS_OK;
+    ks_method method;
+    KS_TRY(ks_config_method(c, &method));
+    for (int64_t s = 0; s < d->n_system; s++) {
+        int64_t slot = 0, activation = 0;
+        KS_TRY(ks_tensors_bytes(d->system[s], &method, &slot));
+        KS_TRY(ks_model_bytes(model, d->system[s], &activation));
+        p->slot_bytes       = at_least(p->slot_bytes, slot);
+        p->activation_bytes = at_least(p->activation_bytes, activation);
+        p->work_bytes       = at_least(p->work_bytes, work_bytes(c, d->system[s]));
+    }
+done:
+    return st;
+}
+
+ks_status ks_train_make_plan(const ks_config *c, const ks_run_data *d, ks_model *model, ks_train_plan *plan) {
+    ks_status     st      = KS_OK;
+    const int64_t batch   = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
+    ks_params    *params  = ks_model_params(model);
+    ks_train_plan p       = {.budget_bytes = budget_bytes(c)};
+    int64_t       n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
+    KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames", (long long)batch, (long long)n_train);
+    if (c->valid.every == 0) n_valid = 0;
+    p.param_bytes = 4 * ks_params_total(params) * (int64_t)ks_params_elem_bytes(params); /* weights, gradients, two moments */
+    KS_TRY(largest_frame(c, d, model, &p));
+
+    /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the pool, validation. */
+    const int64_t pass_bytes = p.activation_bytes + p.work_bytes, least_valid = n_valid ? 1 : 0;
+    const int64_t least_pool = at_least(batch, c->train.pool);
+    p.micro_batch            = c->train.micro_batch ? at_most(c->train.micro_batch, batch) : 1;
+    const int64_t least      = p.param_bytes + p.micro_batch * pass_bytes + (least_pool + least_valid) * p.slot_bytes;
+    KS_CHECK(least <= p.budget_bytes, KS_ERR_NOMEM,
+             "this run needs at least %.2f GiB (%lld geometries of %.1f MiB in the pool, weights and moments %.2f GiB), the plan may use %.2f GiB: "
+             "a smaller train.batch or model, a coarser method.grid, or device.memory_gib", (double)least / 1073741824, (long long)least_pool,
+             (double)p.slot_bytes / 1048576, (double)p.param_bytes / 1073741824, (double)p.budget_bytes / 1073741824);
+    int64_t free_bytes = p.budget_bytes - least;
+    if (!c->train.micro_batch) {
+        const int64_t want = at_most(batch, MICRO_MAX) - 1;
+        const int64_t more = at_most(want, free_bytes / 4 / pass_bytes); /* a quarter of the rest at most: the pool matters more */
+        p.micro_batch += more;
+        free_bytes -= more * pass_bytes;
+    }
+    p.n_pass      = (batch + p.micro_batch - 1) / p.micro_batch;
+    p.micro_batch = (batch + p.n_pass - 1) / p.n_pass;
+    p.valid_pool  = least_valid;
+    if (n_valid) {
+        const int64_t more = at_most(n_valid - 1, free_bytes / 4 / p.slot_bytes);
+        p.valid_pool += more;
+        free_bytes -= more * p.slot_bytes;
+    }
+    p.pool = c->train.pool;
+    if (!p.pool) {
+        const int64_t fits = batch + free_bytes / p.slot_bytes;
+        p.pool             = fits >= n_train ? n_train : at_most(fits, at_least(batch, batch * c->train.reuse));
+    }
+    p.pool        = at_most(p.pool, n_train);
+    p.is_resident = p.pool == n_train;
+    p.total_bytes = p.param_bytes + p.micro_batch * pass_bytes + (p.pool + p.valid_pool) * p.slot_bytes;
+    *plan         = p;
+done:
+    return st;
+}
+
+static double mib(int64_t bytes) { return (double)bytes / 1048576; }
+
+ks_status ks_train_print_plan(const ks_config *c, const ks_run_data *d, const ks_train_plan *p, char **text) {
+    ks_status st   = KS_OK;
+    char     *raw  = NULL;
+    size_t    size = 0;
+    FILE     *out  = open_memstream(&raw, &size);
+    KS_CHECK(out, KS_ERR_NOMEM, "text of the memory plan");
+    fprintf(out, "memory plan                     number   MiB each       MiB\n");
+#define ROW(name, n, bytes) fprintf(out, "  %-26s %9lld %10.2f %9.1f\n", name, (long long)(n), mib(bytes), mib(bytes) * (double)(n))
+    ROW("weights, gradient, moments", 1, p->param_bytes);
+    ROW("geometries in the pool", p->pool, p->slot_bytes);
+    ROW("validation geometries", p->valid_pool, p->slot_bytes);
+    ROW("network, frames of a pass", p->micro_batch, p->activation_bytes);
+    ROW("matrices, frames of a pass", p->micro_batch, p->work_bytes);
+#undef ROW
+    fprintf(out, "  %-26s %9s %10s %9.1f of %.1f\n", "total", "", "", mib(p->total_bytes), mib(p->budget_bytes));
+    fprintf(out, "  batch %lld = %lld pass%s of %lld; %s", (long long)c->train.batch, (long long)p->n_pass, p->n_pass == 1 ? "" : "es",
+            (long long)p->micro_batch, p->is_resident ? "all training geometries stay in memory" : "");
+    if (!p->is_resident)
+        fprintf(out, "%lld of %lld training geometries in memory, each visited %lld times", (long long)p->pool,
+                (long long)d->split->n[KS_PART_TRAIN], (long long)c->train.reuse);
+    const int rc = fclose(out);
+    out          = NULL;
+    KS_CHECK(rc == 0 && raw, KS_ERR_NOMEM, "text of the memory plan");
+    KS_TRY(ks_host_strdup(raw, text));
+done:
+    if (out) fclose(out);
+    free(raw);
+    return st;
+}

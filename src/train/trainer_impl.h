@@ -1,0 +1,60 @@
+/* trainer_impl.h -- what trainer.c, trainer_valid.c and trainer_run.c share. Private. */
+#ifndef KS_TRAINER_IMPL_H
+#define KS_TRAINER_IMPL_H
+#include "ksgrad/log.h"
+#include "ksgrad/train.h"
+#include "train/pool.h"
+
+/* Batch matrices of one pass, grown to the largest and kept. */
+typedef struct ks_pass_buffers {
+    int64_t size; /* doubles in each */
+    double *H0, *H0_bar, *H_ref, *P_ref;
+    double *host; /* (2, size) labels on their way to the backend */
+} ks_pass_buffers;
+
+/* Validation: geometries by composition, in passes of one composition each. */
+typedef struct ks_valid_set {
+    int64_t      n_frame;
+    int64_t     *frame;    /* (n_frame) sorted by composition */
+    int64_t      n_system;
+    int64_t     *first;    /* (n_system + 1) in frame */
+    ks_tensors **tensors;  /* (n_system) NULL where the composition has no frame */
+    int64_t      is_built; /* every geometry has its slot and is there */
+    double       energy_no_network;
+    int          has_no_network;
+    int32_t     *slot, *charge; /* (largest capacity) */
+    double      *pos;
+} ks_valid_set;
+
+struct ks_trainer {
+    ks_ctx            *ctx;
+    const ks_config   *config;
+    const ks_run_data *data;
+    ks_method          method;
+    ks_train_plan      plan;
+    ks_model          *model;
+    ks_pool           *pool;
+    ks_refine         *refine, *eval_refine;
+    ks_loss           *loss, *eval_loss;
+    ks_pass_buffers    buf;
+    ks_valid_set       valid;
+    int64_t            step, samples;
+    int64_t            best_step;
+    double             best_energy;
+    void              *grad_host; /* for the rare rescaling, see trainer.c */
+};
+
+KS_NODISCARD ks_status ks_pass_reserve(ks_ctx *ctx, ks_pass_buffers *buf, const ks_batch *batch, int with_labels);
+void                   ks_pass_release(ks_ctx *ctx, ks_pass_buffers *buf);
+/* buf->H0 = F0 + W of the network (NULL: F0 alone). */
+KS_NODISCARD ks_status ks_pass_h0(ks_ctx *ctx, ks_model *model, const ks_batch *batch, int want_adj, ks_pass_buffers *buf);
+/* buf->H_ref, P_ref of the frames of a pass; energies (n_frame) when not NULL. */
+KS_NODISCARD ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *data, const ks_batch *batch, const int64_t *frames,
+                                      ks_pass_buffers *buf, double *energy);
+
+KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, const ks_method *method,
+                                           int64_t capacity, ks_valid_set *set);
+void                   ks_valid_set_release(ks_valid_set *set);
+
+double ks_wall_seconds(void); /* monotonic */
+#endif

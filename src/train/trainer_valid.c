@@ -1,0 +1,163 @@
+/* trainer_valid.c -- see train.h: validation. */
+#include <math.h>
+#include <string.h>
+#include "train/trainer_impl.h"
+
+void ks_valid_set_release(ks_valid_set *v) {
+    for (int64_t s = 0; v->tensors && s < v->n_system; s++) ks_tensors_destroy(&v->tensors[s]);
+    KS_FREE(v->tensors);
+    KS_FREE(v->frame);
+    KS_FREE(v->first);
+    KS_FREE(v->slot);
+    KS_FREE(v->charge);
+    KS_FREE(v->pos);
+    *v = (ks_valid_set){0};
+}
+
+ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *d, const ks_method *method, int64_t capacity,
+                              ks_valid_set *v) {
+    ks_status      st        = KS_OK;
+    const int64_t *index     = d->split->index[KS_PART_VALID];
+    int64_t        max_atom  = 0, at = 0;
+    *v         = (ks_valid_set){0};
+    v->n_frame = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
+    v->n_system = d->n_system;
+    KS_TRY(KS_NEW(v->frame, v->n_frame));
+    KS_TRY(KS_ZNEW(v->first, v->n_system + 1));
+    KS_TRY(KS_ZNEW(v->tensors, v->n_system));
+    for (int64_t s = 0; s < v->n_system; s++) {
+        v->first[s] = at;
+        for (int64_t i = 0; i < v->n_frame; i++)
+            if (d->frame_system[index[i]] == s) v->frame[at++] = index[i];
+        const int64_t n = at - v->first[s];
+        if (n == 0) continue;
+        const int64_t share = (capacity * n + v->n_frame - 1) / v->n_frame;
+        KS_TRY(ks_tensors_create(ctx, d->system[s], method, share < n ? share : n, &v->tensors[s]));
+        if (d->system[s]->n_atom > max_atom) max_atom = d->system[s]->n_atom;
+    }
+    v->first[v->n_system] = at;
+    KS_TRY(KS_NEW(v->slot, v->n_frame));
+    KS_TRY(KS_NEW(v->charge, v->n_frame));
+    KS_TRY(KS_NEW(v->pos, v->n_frame * max_atom * 3));
+done:
+    if (st != KS_OK) ks_valid_set_release(v);
+    return st;
+}
+
+/* Sums over the frames of the validation set. */
+typedef struct sums {
+    ks_loss_terms terms;
+    double        commutator; /* squared elements' mean, summed over frames */
+    double        energy_error, h_error;
+    int64_t       n_label;
+} sums;
+
+/* Errors against the labels of the frames of a pass that have one; host work, between training steps. */
+static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_t *frames, const ks_refine_result *r, sums *sum) {
+    ks_status     st    = KS_OK;
+    const int64_t n     = batch->segment[0].tensors->sys->n_ao, count = batch->segment[0].n_frame;
+    double       *H     = NULL, *ref = NULL, *E = NULL;
+    KS_TRY(KS_NEW(H, n * n));
+    KS_TRY(KS_NEW(ref, n * n));
+    KS_TRY(KS_NEW(E, count));
+    KS_TRY(ks_mem_to_host(t->ctx, E, r->E, (size_t)count * sizeof *E));
+    for (int64_t i = 0; i < count; i++) {
+        ks_label label = {.n_ao = n, .F = ref};
+        double   error = 0;
+        if (!r->mask[i] || !ks_data_has_label(t->data->labels, &t->data->label_method, frames[i])) continue;
+        KS_TRY(ks_data_label_read(t->data->labels, &t->data->label_method, frames[i], &label));
+        KS_TRY(ks_mem_to_host(t->ctx, H, r->H + i * n * n, (size_t)(n * n) * sizeof *H));
+        for (int64_t k = 0; k < n * n; k++) error += fabs(H[k] - ref[k]);
+        sum->h_error += error / (double)(n * n);
+        sum->energy_error += fabs(E[i] - label.energy);
+        sum->n_label++;
+    }
+done:
+    KS_FREE(H);
+    KS_FREE(ref);
+    KS_FREE(E);
+    return st;
+}
+
+/* n frames of one composition, in the slots slot0...; built when they are not there yet. */
+static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64_t n, int64_t slot0, int build, ks_model *model, sums *sum) {
+    ks_status        st      = KS_OK;
+    ks_valid_set    *v       = &t->valid;
+    const ks_frames *f       = t->data->frames;
+    const int64_t    n_atom  = t->data->system[s]->n_atom;
+    ks_segment       segment = {v->tensors[s], n, v->slot};
+    ks_batch         batch   = {1, &segment};
+    ks_loss_terms    terms   = {0};
+    ks_refine_result result;
+    for (int64_t i = 0; i < n; i++) {
+        v->slot[i]   = (int32_t)(slot0 + i);
+        v->charge[i] = f->charge[frames[i]];
+        memcpy(v->pos + i * n_atom * 3, f->pos + 3 * f->atom_off[frames[i]], (size_t)(n_atom * 3) * sizeof(double));
+    }
+    if (build) KS_TRY(ks_tensors_build(v->tensors[s], n, v->slot, v->pos, v->charge));
+    KS_TRY(ks_pass_reserve(t->ctx, &t->buf, &batch, 0));
+    KS_TRY(ks_pass_h0(t->ctx, model, &batch, 0, &t->buf));
+    KS_TRY(ks_loss_step(t->ctx, t->eval_loss, t->eval_refine, &batch, t->buf.H0, NULL, NULL, 1.0, NULL, &terms));
+    sum->terms.energy += terms.energy;
+    sum->terms.n_frame += terms.n_frame;
+    sum->terms.n_masked += terms.n_masked;
+    const double n_ao = (double)t->data->system[s]->n_ao;
+    sum->commutator += terms.commutator / (n_ao * n_ao);
+    if (model && t->data->labels) {
+        KS_TRY(ks_refine_fwd(t->ctx, t->eval_refine, &batch, t->buf.H0, 0, &result));
+        KS_TRY(label_errors(t, &batch, frames, &result, sum));
+    }
+done:
+    return st;
+}
+
+static ks_status run_set(ks_trainer *t, ks_model *model, sums *sum) {
+    ks_status     st = KS_OK;
+    ks_valid_set *v  = &t->valid;
+    *sum             = (sums){0};
+    for (int64_t s = 0; s < v->n_system; s++) {
+        const int64_t n = v->first[s + 1] - v->first[s];
+        if (n == 0) continue;
+        const int64_t cap  = v->tensors[s]->capacity;
+        const int     fits = cap >= n;
+        const int64_t most = t->plan.micro_batch < cap ? t->plan.micro_batch : cap;
+        for (int64_t i = 0; i < n; i += most) {
+            const int64_t count = n - i < most ? n - i : most;
+            KS_TRY(run_pass(t, s, v->frame + v->first[s] + i, count, fits ? i : 0, !(fits && v->is_built), model, sum));
+        }
+    }
+    v->is_built = 1; /* those that fit; compositions that do not are rebuilt each time anyway */
+done:
+    return st;
+}
+
+ks_status ks_trainer_validate(ks_trainer *t, ks_valid_result *out, int *is_best) {
+    ks_status     st    = KS_OK;
+    ks_valid_set *v     = &t->valid;
+    const double  start = ks_wall_seconds();
+    sums          sum;
+    KS_CHECK(v->n_frame > 0, KS_ERR_ARG, "no validation frames");
+    if (!v->has_no_network) {
+        KS_TRY(run_set(t, NULL, &sum));
+        v->energy_no_network = sum.terms.n_frame ? sum.terms.energy / (double)sum.terms.n_frame : NAN;
+        v->has_no_network    = 1;
+    }
+    KS_TRY(run_set(t, t->model, &sum));
+    const double n = (double)sum.terms.n_frame, n_label = (double)sum.n_label;
+    *out = (ks_valid_result){.n_frame           = v->n_frame,
+                             .n_masked          = sum.terms.n_masked,
+                             .energy            = sum.terms.n_frame ? sum.terms.energy / n : NAN,
+                             .energy_no_network = v->energy_no_network,
+                             .commutator_rms    = sum.terms.n_frame ? sqrt(sum.commutator / n) : NAN,
+                             .energy_mae        = sum.n_label ? sum.energy_error / n_label : NAN,
+                             .h_mae             = sum.n_label ? sum.h_error / n_label : NAN,
+                             .seconds           = ks_wall_seconds() - start};
+    /* An energy over fewer frames is not comparable: such a model is never the best. */
+    *is_best = sum.terms.n_masked == 0 && (t->best_step < 0 || out->energy < t->best_energy);
+    if (*is_best) {
+        t->best_energy = out->energy;
+        t->best_step   = t->step;
+    }
+done:
+    return st;
+}

@@ -6,6 +6,8 @@
 #include "ksgrad/checkpoint.h"
 #include "ksgrad/config.h"
 #include "ksgrad/context.h"
+#include "ksgrad/data.h"
+#include "ksgrad/eval.h"
 #include "ksgrad/frame.h"
 #include "ksgrad/geometry.h"
 #include "ksgrad/grid.h"
@@ -13,6 +15,7 @@
 #include "ksgrad/linalg.h"
 #include "ksgrad/log.h"
 #include "ksgrad/loss.h"
+#include "ksgrad/metrics.h"
 #include "ksgrad/model.h"
 #include "ksgrad/net.h"
 #include "ksgrad/optim.h"
@@ -22,5 +25,6 @@
 #include "ksgrad/scf.h"
 #include "ksgrad/status.h"
 #include "ksgrad/system.h"
+#include "ksgrad/train.h"
 #include "ksgrad/xc.h"
 #endif

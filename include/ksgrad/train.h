@@ -1,0 +1,125 @@
+/* train.h -- training: data of a run, memory plan, the step, validation, the run loop.
+ *
+ * A step (method.md 1 and 2): network -> W, H0 = F0 + W, refinement and loss with their adjoint, adjoint of the network,
+ * global norm, clip, AdamW. The geometry tensors lie in a pool (train.reuse, engine.md 6). */
+#ifndef KS_TRAIN_H
+#define KS_TRAIN_H
+#include <signal.h>
+#include "ksgrad/checkpoint.h"
+#include "ksgrad/config.h"
+#include "ksgrad/data.h"
+#include "ksgrad/rng.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- data of a run: frames, their systems, the split ---- */
+
+typedef struct ks_run_data {
+    ks_frames  *frames;
+    ks_basis   *basis;
+    ks_split   *split;
+    int64_t     n_system;
+    ks_system **system;       /* one per composition (order of atoms counts), by first appearance */
+    int32_t    *frame_system; /* (n_frame) */
+    uint64_t    hash;         /* of elements, positions, charges and split: what a resumed run must find again */
+    int         needs_labels; /* loss.hamiltonian or loss.density > 0 */
+    ks_data    *labels;       /* the open data file when it holds labels of the method of the run, else NULL */
+    ks_label_method label_method;
+} ks_run_data;
+
+/* Reads data.file and applies data.split. With a label loss, every training frame must have a label of this method:
+ * KS_ERR_DATA with the counts otherwise. */
+KS_NODISCARD ks_status ks_run_data_open(const ks_config *config, ks_run_data **out);
+void                   ks_run_data_close(ks_run_data **data);
+/* The split of a config over a geometry file (a named one from an .h5, or the inline one). */
+KS_NODISCARD ks_status ks_config_split(const ks_config *config, int64_t n_frame, ks_split **out);
+
+/* ---- memory plan ---- */
+
+typedef struct ks_train_plan {
+    int64_t budget_bytes;        /* what may be used */
+    int64_t slot_bytes;          /* tensors of one geometry (largest composition) */
+    int64_t activation_bytes;    /* network, per frame of a pass */
+    int64_t work_bytes;          /* matrices of refinement and loss, per frame of a pass */
+    int64_t param_bytes;         /* weights, gradients, moments */
+    int64_t pool;                /* geometries kept */
+    int     is_resident;         /* all training frames are kept: nothing is ever rebuilt */
+    int64_t micro_batch, n_pass; /* frames per pass, passes per step */
+    int64_t valid_pool;          /* validation geometries kept (largest composition's share) */
+    int64_t total_bytes;
+} ks_train_plan;
+
+/* pool and micro_batch of the config, or what fits. KS_ERR_NOMEM with both figures when not even the least fits. */
+KS_NODISCARD ks_status ks_train_make_plan(const ks_config *config, const ks_run_data *data, ks_model *model, ks_train_plan *plan);
+/* A table for people; caller frees. */
+KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan, char **text);
+
+/* ---- the trainer ---- */
+
+typedef struct ks_trainer ks_trainer;
+
+typedef struct ks_step_result {
+    int64_t step;           /* of this step, from 1 */
+    double  loss;           /* weighted mean over counted frames */
+    double  energy;         /* mean, Ha; likewise the next ones, NaN where the weight is 0 */
+    double  commutator;     /* mean of the squared norm */
+    double  self_consistency, hamiltonian, density;
+    double  lr, grad_norm, min_gap;
+    int64_t n_frame, n_masked;
+    int64_t n_built;        /* geometries whose tensors were made in this step */
+    double  build_seconds, seconds; /* wall time: of building, of the whole step */
+} ks_step_result;
+
+typedef struct ks_valid_result {
+    int64_t n_frame, n_masked;
+    double  energy;             /* mean after eval.refine, Ha */
+    double  energy_no_network;  /* the same with W = 0 */
+    double  commutator_rms;     /* root mean square over frames and elements, Ha */
+    double  energy_mae, h_mae;  /* Ha, against labels; NaN without */
+    double  seconds;
+} ks_valid_result;
+
+/* Everything borrowed. resume: a state as loaded from a checkpoint (its plan is kept), or NULL. */
+KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, ks_trainer **out);
+void                   ks_trainer_destroy(ks_trainer **trainer);
+ks_model              *ks_trainer_model(ks_trainer *trainer);
+const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
+/* Weights, moments, pool: as after the step that the checkpoint was written at. Before the first step only. */
+KS_NODISCARD ks_status ks_trainer_load(ks_trainer *trainer, const char *checkpoint_dir);
+KS_NODISCARD ks_status ks_trainer_save(ks_trainer *trainer, const char *ckpt_dir, const char *config_text, const char *command);
+int64_t                ks_trainer_steps_done(const ks_trainer *trainer);
+/* One optimiser step. More than half of the batch masked, or a gradient that is not finite: KS_ERR_NUMERIC. */
+KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out);
+/* Validation set (valid.frames); *is_best: the lowest mean energy so far. */
+KS_NODISCARD ks_status ks_trainer_validate(ks_trainer *trainer, ks_valid_result *out, int *is_best);
+int64_t                ks_trainer_best_step(const ks_trainer *trainer);
+
+/* ---- a whole run in a run folder (ecosystem.md 3.5) ---- */
+
+typedef enum ks_resume { KS_RESUME_AUTO, KS_RESUME_NEVER, KS_RESUME_MUST } ks_resume;
+
+typedef struct ks_run_options {
+    ks_resume                    resume;
+    int                          allow_change; /* soft keys may differ from the checkpoint's */
+    const char                  *config_path;  /* copied into the run folder; NULL: none */
+    const char                  *command;      /* for provenance */
+    const volatile sig_atomic_t *stop;         /* non-zero: finish the step, save, KS_ERR_STOPPED; NULL: never */
+    void (*status)(void *user, const char *line); /* a live line after each step, NULL: plain log lines */
+    void *user;
+    void (*folder)(void *user, const char *run_dir); /* called once the run folder is there, before the first log line */
+} ks_run_options;
+
+typedef struct ks_run_result {
+    char    run_dir[KS_CHECKPOINT_PATH];
+    int64_t steps, first_step;
+    double  seconds;
+} ks_run_result;
+
+KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_options *options, ks_run_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

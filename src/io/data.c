@@ -172,6 +172,8 @@ ks_status ks_data_write(const char *path, const ks_frames *f, const ks_data_orig
     KS_TRY(ks_h5_set_i64(h5, "/", "format_version", KS_DATA_VERSION));
     KS_TRY(ks_h5_set_string(h5, "/", "created_by", ks_version()));
     KS_TRY(ks_h5_set_f64(h5, "/", "bohr_in_angstrom", KS_BOHR_ANG));
+    KS_TRY(ks_h5_set_i64(h5, "/", "has_external_energy", f->external_energy != NULL));
+    KS_TRY(ks_h5_set_i64(h5, "/", "has_external_force", f->external_force != NULL));
     if (origin) {
         KS_TRY(set_if(h5, "source", origin->source));
         KS_TRY(set_if(h5, "source_sha256", origin->source_sha256));
@@ -206,19 +208,23 @@ done:
 
 /* ---- reading ---- */
 
-/* 1: a ksgrad data file; with *version. */
-static int has_format(ks_h5 *h5, int64_t *version) {
+/* *version: the format version of a ksgrad data file, 0 for any other HDF5 file. */
+static ks_status format_of(ks_h5 *h5, int64_t *version) {
+    ks_status st   = KS_OK;
     char     *text = NULL;
-    const int yes  = ks_h5_has_attr(h5, "/", "format") && ks_h5_get_string(h5, "/", "format", &text) == KS_OK &&
-                    strcmp(text, KS_DATA_FORMAT) == 0 && ks_h5_get_i64(h5, "/", "format_version", version) == KS_OK;
+    *version       = 0;
+    if (!ks_h5_has_attr(h5, "/", "format")) goto done;
+    KS_TRY(ks_h5_get_string(h5, "/", "format", &text));
+    if (strcmp(text, KS_DATA_FORMAT) == 0) KS_TRY(ks_h5_get_i64(h5, "/", "format_version", version));
+done:
     KS_FREE(text);
-    return yes;
+    return st;
 }
 
 int ks_data_is_data(const char *path) {
     ks_h5    *h5      = NULL;
     int64_t   version = 0;
-    const int yes     = path && ks_file_exists(path) && ks_h5_open(path, &h5) == KS_OK && has_format(h5, &version);
+    const int yes     = path && ks_file_exists(path) && ks_h5_open(path, &h5) == KS_OK && format_of(h5, &version) == KS_OK && version > 0;
     ks_h5_close(&h5);
     if (!yes) ks_error_clear();
     return yes;
@@ -245,8 +251,8 @@ done:
 
 static ks_status load_index(ks_data *d) {
     ks_status st = KS_OK;
-    char     *names = NULL, path[300];
-    int64_t   shape = -1;
+    char     *names = NULL, *unit = NULL, path[300];
+    int64_t   shape = -1, has = 0;
     KS_TRY(ks_h5_read_string(d->h5, "index/names", &names));
     d->n_group = 1;
     for (const char *p = names; *p; p++) d->n_group += *p == '\n';
@@ -272,18 +278,19 @@ static ks_status load_index(ks_data *d) {
                  KS_ERR_DATA, "%s: 'index': frame %lld points to row %lld of composition %d", d->path, (long long)k, (long long)d->row_of[k],
                  (int)d->group_of[k]);
     snprintf(d->unit, sizeof d->unit, "unknown");
-    snprintf(path, sizeof path, "observables/%s/external_energy/value", d->group[0].name);
-    d->has_energy = ks_h5_exists(d->h5, path);
+    /* Said at the top, so that data which cannot be reached are an error and not "absent". */
+    KS_TRY(ks_h5_get_i64(d->h5, "/", "has_external_energy", &has));
+    d->has_energy = has != 0;
+    KS_TRY(ks_h5_get_i64(d->h5, "/", "has_external_force", &has));
+    d->has_force = has != 0;
     if (d->has_energy) {
-        char *unit = NULL;
+        snprintf(path, sizeof path, "observables/%s/external_energy/value", d->group[0].name);
         KS_TRY(ks_h5_get_string(d->h5, path, "unit", &unit));
         snprintf(d->unit, sizeof d->unit, "%s", unit);
-        KS_FREE(unit);
     }
-    snprintf(path, sizeof path, "particles/%s/external_force/value", d->group[0].name);
-    d->has_force = ks_h5_exists(d->h5, path);
 done:
     KS_FREE(names);
+    KS_FREE(unit);
     return st;
 }
 
@@ -296,7 +303,8 @@ ks_status ks_data_open(const char *path, ks_data **out) {
     KS_TRY(KS_ZNEW(d, 1));
     KS_TRY(ks_host_strdup(path, &d->path));
     KS_TRY(ks_h5_open(path, &d->h5));
-    KS_CHECK(has_format(d->h5, &version), KS_ERR_DATA, "%s: not a ksgrad data file (attribute format = \"%s\" is missing)", path,
+    KS_TRY(format_of(d->h5, &version));
+    KS_CHECK(version != 0, KS_ERR_DATA, "%s: not a ksgrad data file (attribute format = \"%s\" is missing)", path,
              KS_DATA_FORMAT);
     KS_CHECK(version == KS_DATA_VERSION, KS_ERR_DATA, "%s: format version %lld, this program reads version %d", path, (long long)version,
              KS_DATA_VERSION);

@@ -350,8 +350,11 @@ done:
     return st;
 }
 
-static uint64_t label_hash(int64_t frame, int64_t n_ao, const double *energy, const double dipole[3], const double *eps) {
+static uint64_t label_hash(int64_t frame, int64_t n_ao, int64_t cycles, int64_t converged, const double *energy, const double dipole[3],
+                           const double *eps) {
     uint64_t h = hash_words(hash_start, &frame, 1);
+    h          = hash_words(h, &cycles, 1);
+    h          = hash_words(h, &converged, 1);
     h          = hash_words(h, &n_ao, 1);
     h          = hash_words(h, energy, 1);
     h          = hash_words(h, dipole, 3);
@@ -393,7 +396,7 @@ ks_status ks_label_writer_put(ks_label_writer *w, int64_t frame, const ks_label 
     }
     const uint8_t no = 0, yes = 1, converged = l->converged ? 1 : 0;
     const int32_t cycles = l->cycles;
-    uint64_t      hash   = label_hash(frame, n, &l->energy, l->dipole, l->eps);
+    uint64_t      hash   = label_hash(frame, n, cycles, converged, &l->energy, l->dipole, l->eps);
 #define PUT(name, type, width, ptr)                                              \
     do {                                                                         \
         snprintf(path, sizeof path, "%s/%s", b->path, name);                     \
@@ -475,11 +478,11 @@ ks_status ks_data_label_read(ks_data *d, const ks_label_method *method, int64_t 
     GET("E", KS_H5_F64, 1, &l->energy);
     GET("dipole", KS_H5_F64, 3, l->dipole);
     GET("eps", KS_H5_F64, n, eps);
-    uint64_t hash = label_hash(frame, n, &l->energy, l->dipole, eps);
-    KS_TRY(get_matrix(d, b, k, "F", row, l->F, &hash));
-    KS_TRY(get_matrix(d, b, k, "P", row, l->P, &hash));
     GET("cycles", KS_H5_I32, 1, &cycles);
     GET("converged", KS_H5_U8, 1, &converged);
+    uint64_t hash = label_hash(frame, n, cycles, converged, &l->energy, l->dipole, eps);
+    KS_TRY(get_matrix(d, b, k, "F", row, l->F, &hash));
+    KS_TRY(get_matrix(d, b, k, "P", row, l->P, &hash));
     GET("check", KS_H5_I64, 1, &check);
 #undef GET
     KS_CHECK((int64_t)hash == check, KS_ERR_DATA, "%s: the label of frame %lld ('%s', row %lld) is damaged: its checksum does not fit", d->path,

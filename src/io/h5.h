@@ -44,8 +44,8 @@ KS_NODISCARD ks_status ks_h5_remove(ks_h5 *file, const char *path);
 
 /* ---- datasets ---- */
 
-/* A new dataset with all its data. rank 0: a scalar. From 64 KiB it is chunked along the first extent and has
- * Fletcher-32 checksums, which HDF5 verifies when reading. An existing object is KS_ERR_ARG. */
+/* A new dataset with all its data. rank 0: a scalar. Arrays are chunked along the first extent and have Fletcher-32
+ * checksums, which HDF5 verifies when reading. An existing object is KS_ERR_ARG. */
 KS_NODISCARD ks_status ks_h5_write(ks_h5 *file, const char *path, ks_h5_type type, int rank, const int64_t *shape,
                                    const void *data);
 /* Reads all of a dataset whose shape must be exactly this. Stored types may be narrower than asked for (f32 read as f64,

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "io/h5_impl.h"
 
-enum { CHECKSUM_FROM_BYTES = 64 << 10, CHUNK_BYTES = 1 << 20 };
+enum { CHUNK_BYTES = 1 << 20 };
 
 static hid_t memory_type(ks_h5_type t) {
     switch (t) {
@@ -72,7 +72,7 @@ static ks_status new_dataset(ks_h5 *file, const char *path, ks_h5_type type, int
     const int64_t value_bytes = (int64_t)H5Tget_size(file_type(type));
     if (flags & KS_H5_IN_PLACE) {
         KS_H5_TRY(H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_EARLY), "creating dataset", path);
-    } else if (rank && n_value > 0 && n_value >= CHECKSUM_FROM_BYTES / value_bytes) {
+    } else if (rank && n_value > 0) {
         /* Whole rows up to about 1 MiB; a longer row is cut along the next extents. */
         int64_t below = n_value;
         for (int k = 0; k < rank; k++) {
@@ -185,6 +185,34 @@ done:
     return st;
 }
 
+/* Every chunk of rows first .. first+n-1 is in the index. The 1.8 index has no checksum of its own: a damaged entry would
+ * read as zeros. */
+static ks_status check_chunks(ks_h5 *file, const char *path, hid_t d, int rank, const int64_t *shape, int64_t first, int64_t n) {
+    ks_status st   = KS_OK;
+    hid_t     dcpl = H5Dget_create_plist(d);
+    hsize_t   chunk[KS_H5_MAX_RANK], at[KS_H5_MAX_RANK] = {0}, bytes;
+    KS_H5_TRY(dcpl, "reading dataset", path);
+    if (rank == 0 || n == 0 || H5Pget_layout(dcpl) != H5D_CHUNKED) goto done;
+    KS_CHECK(H5Pget_chunk(dcpl, rank, chunk) == rank, KS_ERR_DATA, "%s: dataset '%s': chunk rank differs", file->path, path);
+    for (int k = 0; k < rank; k++) {
+        KS_CHECK(chunk[k] > 0, KS_ERR_DATA, "%s: dataset '%s': chunk extent 0", file->path, path);
+        if (shape[k] == 0) goto done;
+    }
+    at[0] = (hsize_t)first / chunk[0] * chunk[0];
+    for (int k = 0; k >= 0;) {
+        KS_CHECK(H5Dget_chunk_storage_size(d, at, &bytes) >= 0 && bytes > 0, KS_ERR_DATA,
+                 "%s: dataset '%s': the chunk at row %llu is missing from the index", file->path, path, (unsigned long long)at[0]);
+        for (k = rank - 1; k >= 0; k--) { /* next chunk, last extent fastest */
+            at[k] += chunk[k];
+            if (at[k] < (hsize_t)(k == 0 ? first + n : shape[k])) break;
+            at[k] = 0;
+        }
+    }
+done:
+    if (dcpl >= 0) H5Pclose(dcpl);
+    return st;
+}
+
 ks_status ks_h5_shape(ks_h5 *file, const char *path, int *rank, int64_t *shape) {
     ks_status st = KS_OK;
     hid_t     d  = H5I_INVALID_HID;
@@ -213,6 +241,7 @@ static ks_status read_all(ks_h5 *file, const char *path, ks_h5_type type, int ra
              shape_text(found_rank, found, text1, sizeof text1), shape_text(rank, shape, text2, sizeof text2));
     KS_TRY(count_values(file, path, rank, found, &n));
     KS_TRY(check_stored(file, path, d, type, n));
+    KS_TRY(check_chunks(file, path, d, rank, found, 0, rank ? found[0] : 0));
     if (fresh) {
         KS_TRY(ks_host_alloc(n, H5Tget_size(memory_type(type)), &buf));
         data = buf;
@@ -270,6 +299,7 @@ static ks_status rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t fi
     if (n == 0 || n_row_value == 0) goto done;
     KS_TRY(count_values(file, path, rank, shape, &total));
     if (to) KS_TRY(check_stored(file, path, d, type, total));
+    if (to) KS_TRY(check_chunks(file, path, d, rank, shape, first, n));
     start[0] = (hsize_t)first;
     count[0] = (hsize_t)n;
     for (int k = 1; k < rank; k++) count[k] = (hsize_t)shape[k];

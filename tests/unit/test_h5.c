@@ -259,8 +259,7 @@ static void truncation(void) {
         accepted += read_sample(at("cut.h5"), &wrong) == KS_OK;
     }
     T_CHECK(accepted == 0, "%d cut files were accepted", accepted);
-    /* One flipped byte: an error, or no effect on any value. Metadata and large datasets have checksums; small contiguous
-     * values have none, so a difference there is counted and must be the exception (their share of the file). */
+    /* One flipped byte: an error, or no effect on any value. Only scalars and texts have no checksum of their own. */
     int silent = 0, refused = 0, total = 0;
     for (size_t k = 3; k < n; k += k < 8192 ? 37 : 1499) {
         int wrong = 0;
@@ -277,8 +276,8 @@ static void truncation(void) {
     }
     if (__lsan_enable) __lsan_enable();
     T_CHECK(total > 300 && refused > total / 3, "%d of %d damaged files refused", refused, total);
-    T_CHECK(silent <= 6, "%d of %d damaged files gave other values", silent, total);
-    printf("damaged files: %d of %d refused, %d gave other values in unchecksummed small data\n", refused, total, silent);
+    T_CHECK(silent <= total / 100, "%d of %d damaged files gave other values", silent, total);
+    printf("damaged files: %d of %d refused, %d gave other values in scalars and texts\n", refused, total, silent);
     remove(at("cut.h5"));
 }
 

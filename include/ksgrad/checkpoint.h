@@ -1,7 +1,7 @@
 /* checkpoint.h -- checkpoints of a training run: a folder step_00012000/ with
  *   model.h5   weights, resolved config, reference geometries, conventions, provenance: enough to evaluate
  *   state.h5   Adam moments, step, pool and data cursor, best value: with model.h5, enough to go on bit by bit
- *   DONE       written last; the sizes of the two files
+ *   DONE       written last; sizes and hashes of the two files
  * Written under a temporary name, synced, renamed; then `latest` (and `best`) are re-pointed by rename. A folder without
  * DONE, or of another size, is not a checkpoint. Loading is strict: every tensor missing, left over or of another shape
  * is an error that names it. */
@@ -45,6 +45,9 @@ KS_NODISCARD ks_status ks_checkpoint_list(const char *ckpt_dir, int64_t **steps,
 /* A run folder (its best checkpoint, else its latest), a ckpt folder, a checkpoint folder or a model.h5 -> the
  * checkpoint folder. KS_ERR_DATA with what was looked for. */
 KS_NODISCARD ks_status ks_checkpoint_find(const char *path, char out[KS_CHECKPOINT_PATH]);
+
+/* Compares sizes and hashes with DONE; a model.h5 that was handed on alone, without DONE, passes. Damage is KS_ERR_HDF5. */
+KS_NODISCARD ks_status ks_checkpoint_verify(const char *dir);
 
 typedef struct ks_checkpoint_info {
     char    dir[KS_CHECKPOINT_PATH];

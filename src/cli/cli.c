@@ -20,14 +20,16 @@ static char        *g_threads, *g_backend;
 
 /* ---- log lines ---- */
 
+static int g_help, g_quiet;
+
 static void sink(void *user, ks_log_level level, const char *line) {
     static const char *const prefix[] = {"debug: ", "", "warning: ", "error: "};
     (void)user;
-    if (g_status_open) {
-        fputs("\r\033[K", stderr);
+    if (!g_quiet || level >= KS_LOG_WARN) { /* a log file gets the whole story */
+        if (g_status_open) fputs("\r\033[K", stderr);
         g_status_open = 0;
+        fprintf(stderr, "%s%s\n", prefix[level], line);
     }
-    fprintf(stderr, "%s%s\n", prefix[level], line);
     if (g_file) {
         fprintf(g_file, "%s%s\n", prefix[level], line);
         fflush(g_file);
@@ -118,8 +120,6 @@ ks_status ks_cli_add_set(const char *key, const char *value) {
 done:
     return st;
 }
-
-static int g_help, g_quiet;
 
 static const ks_cli_opt *common(void) {
     static const ks_cli_opt opt[] = {
@@ -258,7 +258,7 @@ int ks_cli_parse(const ks_cli_spec *spec, int argc, char **argv, const char *arg
     if (n < spec->min_arg) return ks_cli_usage_error(verb, "missing argument: ksgrad %s", spec->usage);
     if (g_threads && ks_cli_add_set("device.threads", g_threads) != KS_OK) return ks_cli_finish(KS_ERR_ARG);
     if (g_backend && ks_cli_add_set("device.backend", g_backend) != KS_OK) return ks_cli_finish(KS_ERR_ARG);
-    ks_log_set(sink, NULL, g_verbose ? KS_LOG_DEBUG : g_quiet ? KS_LOG_WARN : KS_LOG_INFO);
+    ks_log_set(sink, NULL, g_verbose ? KS_LOG_DEBUG : KS_LOG_INFO);
     *n_arg = n;
     return KS_CLI_GO;
 }

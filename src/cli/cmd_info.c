@@ -69,6 +69,7 @@ static ks_status info_checkpoint(const char *path) {
     char                   **refs = NULL;
     int64_t                  n    = 0;
     KS_TRY(ks_checkpoint_find(path, dir));
+    KS_TRY(ks_checkpoint_verify(dir));
     printf("checkpoint       %s\n", dir);
     snprintf(file, sizeof file, "%s/model.h5", dir);
     KS_TRY(ks_h5_open(file, &h5));

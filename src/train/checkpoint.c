@@ -70,38 +70,79 @@ done:
     return st;
 }
 
-static ks_status write_done(const char *dir) {
-    ks_status st   = KS_OK;
-    FILE     *f    = NULL;
-    int64_t   m    = 0, s = 0;
+/* Size and hash of a file of the folder. The hash takes 8 bytes at a time (FNV-1a's prime, high half folded in): it is there
+ * to find damage before HDF5 does, whose 1.10 series can crash on damaged metadata. */
+static ks_status file_hash(const char *dir, const char *name, int64_t *bytes, uint64_t *hash) {
+    enum { BLOCK = 1 << 16 };
+    ks_status st  = KS_OK;
+    uint64_t *buf = NULL, h = 0xcbf29ce484222325ULL;
+    size_t    n;
     char      path[KS_CHECKPOINT_PATH];
-    KS_TRY(file_bytes(dir, "model.h5", &m));
-    KS_TRY(file_bytes(dir, "state.h5", &s));
+    FILE     *f = NULL;
+    *bytes      = 0;
+    KS_TRY(join(path, sizeof path, dir, name));
+    KS_TRY(KS_NEW(buf, BLOCK));
+    f = fopen(path, "rb");
+    KS_CHECK(f, KS_ERR_DATA, "%s: %s", path, strerror(errno));
+    do {
+        n = fread(buf, 1, BLOCK * sizeof *buf, f);
+        memset((char *)buf + n, 0, BLOCK * sizeof *buf - n);
+        for (size_t i = 0; i < (n + sizeof *buf - 1) / sizeof *buf; i++) {
+            h = (h ^ buf[i]) * 0x100000001b3ULL;
+            h ^= h >> 32;
+        }
+        *bytes += (int64_t)n;
+    } while (n == BLOCK * sizeof *buf);
+    KS_CHECK(!ferror(f), KS_ERR_IO, "%s: %s", path, strerror(errno));
+    *hash = h;
+done:
+    if (f) fclose(f);
+    KS_FREE(buf);
+    return st;
+}
+
+static const char *const g_file[] = {"model.h5", "state.h5"};
+
+static ks_status write_done(const char *dir) {
+    ks_status st = KS_OK;
+    FILE     *f  = NULL;
+    char      path[KS_CHECKPOINT_PATH];
     KS_TRY(join(path, sizeof path, dir, "DONE"));
     f = fopen(path, "w");
     KS_CHECK(f, KS_ERR_IO, "%s: %s", path, strerror(errno));
-    KS_CHECK(fprintf(f, "model.h5 %lld\nstate.h5 %lld\n", (long long)m, (long long)s) > 0 && fflush(f) == 0 && fsync(fileno(f)) == 0, KS_ERR_IO,
-             "%s: %s", path, strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        int64_t  bytes = 0;
+        uint64_t hash  = 0;
+        KS_TRY(file_hash(dir, g_file[i], &bytes, &hash));
+        KS_CHECK(fprintf(f, "%s %lld %016llx\n", g_file[i], (long long)bytes, (unsigned long long)hash) > 0, KS_ERR_IO, "%s: %s", path,
+                 strerror(errno));
+    }
+    KS_CHECK(fflush(f) == 0 && fsync(fileno(f)) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
 done:
     if (f && fclose(f) != 0 && st == KS_OK) st = ks_error_raise(KS_ERR_IO, __FILE__, __LINE__, __func__, "%s: %s", path, strerror(errno));
     return st;
 }
 
-/* Complete: DONE is there and the files have the sizes that it states. */
-static ks_status check_complete(const char *dir) {
+/* Complete: DONE is there and the first n_file files have the sizes and, when asked, the contents that it states. */
+static ks_status check_complete(const char *dir, int n_file, int with_content) {
     ks_status st = KS_OK;
     FILE     *f  = NULL;
-    char      path[KS_CHECKPOINT_PATH];
-    long long m = 0, s = 0;
-    int64_t   have = 0;
+    char      path[KS_CHECKPOINT_PATH], name[16];
     KS_TRY(join(path, sizeof path, dir, "DONE"));
     f = fopen(path, "r");
     KS_CHECK(f, KS_ERR_DATA, "%s is not a complete checkpoint: no DONE in it", dir);
-    KS_CHECK(fscanf(f, "model.h5 %lld state.h5 %lld", &m, &s) == 2, KS_ERR_DATA, "%s: unreadable", path);
-    KS_TRY(file_bytes(dir, "model.h5", &have));
-    KS_CHECK(have == m, KS_ERR_DATA, "%s/model.h5 has %lld bytes, %lld were written", dir, (long long)have, m);
-    KS_TRY(file_bytes(dir, "state.h5", &have));
-    KS_CHECK(have == s, KS_ERR_DATA, "%s/state.h5 has %lld bytes, %lld were written", dir, (long long)have, s);
+    for (int i = 0; i < n_file; i++) {
+        long long          bytes = 0;
+        unsigned long long hash  = 0;
+        int64_t            have  = 0;
+        uint64_t           found = 0;
+        KS_CHECK(fscanf(f, "%15s %lld %llx", name, &bytes, &hash) == 3 && !strcmp(name, g_file[i]), KS_ERR_HDF5, "%s: unreadable", path);
+        KS_TRY(file_bytes(dir, g_file[i], &have));
+        KS_CHECK(have == bytes, KS_ERR_HDF5, "%s/%s has %lld bytes, %lld were written", dir, g_file[i], (long long)have, bytes);
+        if (!with_content) continue;
+        KS_TRY(file_hash(dir, g_file[i], &have, &found));
+        KS_CHECK(found == hash, KS_ERR_HDF5, "%s/%s is damaged: its content is not what was written", dir, g_file[i]);
+    }
 done:
     if (f) fclose(f);
     return st;
@@ -203,7 +244,7 @@ ks_status ks_checkpoint_list(const char *ckpt_dir, int64_t **steps, int64_t *n, 
     KS_TRY(all_steps(ckpt_dir, steps, &all));
     for (int64_t i = 0; i < all; i++) {
         KS_TRY(step_dir(dir, ckpt_dir, (*steps)[i], ""));
-        if (check_complete(dir) == KS_OK) {
+        if (check_complete(dir, 2, 0) == KS_OK) {
             (*steps)[(*n)++] = (*steps)[i];
         } else if (*n == 0 && damaged && !damaged[0]) {
             snprintf(damaged, damaged_size, "%s", ks_error_message());
@@ -279,9 +320,21 @@ done:
     return st;
 }
 
+ks_status ks_checkpoint_verify(const char *dir) {
+    ks_status st = KS_OK;
+    char      path[KS_CHECKPOINT_PATH];
+    KS_TRY(join(path, sizeof path, dir, "DONE"));
+    if (!exists(path)) goto done;
+    KS_TRY(join(path, sizeof path, dir, "state.h5"));
+    KS_TRY(check_complete(dir, exists(path) ? 2 : 1, 1));
+done:
+    return st;
+}
+
 ks_status ks_checkpoint_config(const char *dir, char **text) {
     ks_status st = KS_OK;
     char      path[KS_CHECKPOINT_PATH];
+    KS_TRY(check_complete(dir, 2, 1));
     KS_TRY(join(path, sizeof path, dir, "model.h5"));
     KS_TRY(ks_ckpt_read_head(path, text, NULL, NULL));
 done:
@@ -300,6 +353,7 @@ ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, con
     memset(&own, 0, sizeof own);
     KS_TRY(ks_checkpoint_find(path, own.dir));
     KS_TRY(join(file, sizeof file, own.dir, "model.h5"));
+    KS_TRY(ks_checkpoint_verify(own.dir));
     KS_TRY(ks_ckpt_read_head(file, &text, &n_ao_kind, &own));
     snprintf(name, sizeof name, "%s:/config", file);
     KS_TRY(ks_config_parse(text, name, NULL, 0, NULL, &stored));
@@ -324,7 +378,7 @@ done:
 ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_train_state *state) {
     ks_status st = KS_OK;
     char      path[KS_CHECKPOINT_PATH];
-    KS_TRY(check_complete(dir));
+    KS_TRY(check_complete(dir, 2, 1));
     KS_TRY(join(path, sizeof path, dir, "model.h5"));
     KS_TRY(ks_ckpt_read_model(ctx, path, model));
     KS_TRY(join(path, sizeof path, dir, "state.h5"));

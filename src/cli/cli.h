@@ -13,6 +13,7 @@
 #define KS_VERBS(X)                              \
     X(train, train, "train a network from a config, or go on where it was interrupted") \
     X(check, check, "parse a config, resolve it, plan memory; touch nothing") \
+    X(data, data, "data files: convert, info, split, label, verify") \
     X(info, info, "what is in a checkpoint, data set, result or geometry file") \
     X(doctor, doctor, "what this machine has") \
     /* end */

@@ -17,7 +17,7 @@ typedef struct model_case {
 } model_case;
 
 /* Elements 1..4 have 1, 2, 3, 4 shells: s; s, p; s, p, d; s, s, p, d. */
-static void mc_system(model_case *c, int n_atom, const int32_t *Z, const char *formula) {
+static inline void mc_system(model_case *c, int n_atom, const int32_t *Z, const char *formula) {
     static const int ls[5][5] = {{-1}, {0, -1}, {0, 1, -1}, {0, 1, 2, -1}, {0, 0, 1, 2, -1}};
     int              n_shell = 0, n_ao = 0;
     memset(c, 0, sizeof *c);
@@ -52,12 +52,12 @@ static void mc_system(model_case *c, int n_atom, const int32_t *Z, const char *f
 }
 
 /* Value i of stream s: smooth, reproducible in any language. */
-static double mc_value(int64_t s, int64_t i) {
+static inline double mc_value(int64_t s, int64_t i) {
     return sin(1.3 * (double)i + 0.7 * (double)s + 0.3) * cos(0.37 * (double)i * (double)(s + 1));
 }
 
 /* (cap, n, n) symmetric, strong diagonal when diag > 0. */
-static void mc_matrices(double **out, int64_t cap, int64_t n, int64_t stream, double off, double diag) {
+static inline void mc_matrices(double **out, int64_t cap, int64_t n, int64_t stream, double off, double diag) {
     T_OK(KS_NEW(*out, cap * n * n));
     for (int64_t b = 0; b < cap; b++)
         for (int64_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ static void mc_matrices(double **out, int64_t cap, int64_t n, int64_t stream, do
             }
 }
 
-static void mc_tensors(model_case *c, ks_ctx *ctx, int64_t cap) {
+static inline void mc_tensors(model_case *c, ks_ctx *ctx, int64_t cap) {
     const int64_t n = c->sys.n_ao, A = c->sys.n_atom;
     c->tensors               = (ks_tensors){.ctx = ctx, .sys = &c->sys, .capacity = cap};
     c->tensors.method.n_spin = 1;
@@ -91,7 +91,7 @@ static void mc_tensors(model_case *c, ks_ctx *ctx, int64_t cap) {
             }
 }
 
-static void mc_free(model_case *c) {
+static inline void mc_free(model_case *c) {
     ks_tensors *t = &c->tensors;
     KS_FREE(t->pos);
     KS_FREE(t->S_half);
@@ -104,7 +104,7 @@ static void mc_free(model_case *c) {
 }
 
 /* Parameters away from their initial values, so that every path is active: p += 0.3 sin(1.1 i + k). */
-static void mc_stir(ks_model *model) {
+static inline void mc_stir(ks_model *model) {
     ks_params *p = ks_model_params(model);
     for (int64_t k = 0; k < ks_params_count(p); k++)
         for (int64_t i = 0; i < ks_params_get(p, k)->size; i++) {

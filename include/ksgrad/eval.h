@@ -96,6 +96,7 @@ typedef struct ks_chunk {
     const int64_t  *frame;         /* (n_frame) frame in the ks_frames of each batch position (segments reorder) */
     const int32_t  *segment;       /* (n_frame) its segment */
     const int32_t  *in_segment;    /* (n_frame) its position there */
+    const int32_t  *file_order;    /* (n_frame) batch positions in the order of the file */
     double          build_seconds; /* wall time of ks_tensors_build */
 } ks_chunk;
 
@@ -103,6 +104,7 @@ typedef struct ks_chunk_options {
     int64_t memory_bytes; /* 0: half of the memory that the machine has available */
     int64_t max_frames;   /* 0: 32 */
     int64_t n_matrix;     /* (n_ao, n_ao) matrices that the caller's work needs per frame; 0: 64 (SCF, refinement) */
+    const int64_t *number; /* (n_frame) what messages call the frames; NULL: 0, 1, ... Borrowed for ks_chunks_create only */
 } ks_chunk_options;
 
 /* charge: total charge of every frame, or INT32_MIN for the frames' own. A frame that does not fit alone is KS_ERR_NOMEM

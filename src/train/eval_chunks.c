@@ -27,7 +27,7 @@ struct ks_chunks {
     /* the current chunk, sized for max_frames */
     ks_batch    batch;
     ks_segment *segment;
-    int32_t    *slot, *frame_segment, *frame_in_segment, *segment_group;
+    int32_t    *slot, *frame_segment, *frame_in_segment, *file_order, *segment_group;
     int64_t    *frame;
     double     *pos;
     int32_t    *frame_charge;
@@ -53,7 +53,7 @@ static int64_t memory_available(void) {
 static int64_t n_atom(const ks_frames *f, int64_t k) { return f->atom_off[k + 1] - f->atom_off[k]; }
 
 /* What would fail later without naming the frame: an odd number of electrons, atoms on top of each other. */
-static ks_status check_frame(const ks_chunks *c, int64_t k, const ks_system *sys) {
+static ks_status check_frame(const ks_chunks *c, int64_t k, int64_t number, const ks_system *sys) {
     ks_status        st       = KS_OK;
     const ks_frames *f        = c->frames;
     const double    *x        = f->pos + 3 * f->atom_off[k];
@@ -61,27 +61,28 @@ static ks_status check_frame(const ks_chunks *c, int64_t k, const ks_system *sys
     const int64_t    electron = sys->n_electron - charge;
     KS_CHECK(electron >= 0 && electron % 2 == 0, KS_ERR_UNSUPPORTED,
              "%s: frame %lld (%s, charge %+d) has %lld electrons: only closed shells (an even number) can be computed", f->source,
-             (long long)k, sys->formula, (int)charge, (long long)electron);
+             (long long)number, sys->formula, (int)charge, (long long)electron);
     KS_CHECK(electron / 2 <= sys->n_ao, KS_ERR_DATA, "%s: frame %lld (%s, charge %+d): %lld electrons do not fit into %lld orbitals",
-             f->source, (long long)k, sys->formula, (int)charge, (long long)electron, (long long)sys->n_ao);
+             f->source, (long long)number, sys->formula, (int)charge, (long long)electron, (long long)sys->n_ao);
     for (int64_t a = 0; a < sys->n_atom; a++)
         for (int64_t b = 0; b < a; b++) {
             double d2 = 0;
             for (int i = 0; i < 3; i++) d2 += (x[3 * a + i] - x[3 * b + i]) * (x[3 * a + i] - x[3 * b + i]);
             KS_CHECK(d2 >= CLOSEST * CLOSEST, KS_ERR_DATA, "%s: frame %lld: atoms %lld and %lld are %.3g Angstrom apart (least %.2g)",
-                     f->source, (long long)k, (long long)b, (long long)a, sqrt(d2) * KS_BOHR_ANG, CLOSEST * KS_BOHR_ANG);
+                     f->source, (long long)number, (long long)b, (long long)a, sqrt(d2) * KS_BOHR_ANG, CLOSEST * KS_BOHR_ANG);
         }
 done:
     return st;
 }
 
 /* Assigns every frame to the group of its ordered element list, creating groups as they appear. */
-static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matrix) {
+static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matrix, const int64_t *number) {
     ks_status        st  = KS_OK;
     const ks_frames *f   = c->frames;
     int64_t          cap = 0;
     for (int64_t k = 0; k < f->n_frame; k++) {
-        const int32_t *Z = f->Z + f->atom_off[k];
+        const int32_t *Z    = f->Z + f->atom_off[k];
+        const int64_t  name = number ? number[k] : k;
         int64_t        g = k ? c->group_of[k - 1] : 0; /* neighbours are mostly alike */
         if (!(g < c->n_group && ks_system_is_same(c->group[g].sys, n_atom(f, k), Z)))
             for (g = 0; g < c->n_group && !ks_system_is_same(c->group[g].sys, n_atom(f, k), Z);) g++;
@@ -102,12 +103,12 @@ static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matr
             KS_TRY(ks_mul_i64(matrices, 8 * n_matrix, &matrices));
             c->group[g].bytes_per_frame = tensors + matrices;
             KS_CHECK(c->group[g].bytes_per_frame <= c->memory, KS_ERR_NOMEM,
-                     "%s: frame %lld (%s, %lld AOs) needs %.2f GiB, %.2f GiB are planned with", f->source, (long long)k,
+                     "%s: frame %lld (%s, %lld AOs) needs %.2f GiB, %.2f GiB are planned with", f->source, (long long)name,
                      c->group[g].sys->formula, (long long)c->group[g].sys->n_ao, (double)c->group[g].bytes_per_frame / 1073741824.0,
                      (double)c->memory / 1073741824.0);
         }
         c->group_of[k] = (int32_t)g;
-        KS_TRY(check_frame(c, k, c->group[g].sys));
+        KS_TRY(check_frame(c, k, name, c->group[g].sys));
     }
 done:
     return st;
@@ -126,13 +127,14 @@ ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *
     c->memory     = opt && opt->memory_bytes ? opt->memory_bytes : memory_available() / 2;
     c->max_frames = opt && opt->max_frames ? opt->max_frames : 32;
     KS_TRY(KS_NEW(c->group_of, frames->n_frame));
-    KS_TRY(find_groups(c, basis, opt && opt->n_matrix ? opt->n_matrix : 64));
+    KS_TRY(find_groups(c, basis, opt && opt->n_matrix ? opt->n_matrix : 64, opt ? opt->number : NULL));
     for (int64_t k = 0; k < frames->n_frame; k++)
         if (n_atom(frames, k) > atoms_most) atoms_most = n_atom(frames, k);
     KS_TRY(KS_NEW(c->segment, c->max_frames));
     KS_TRY(KS_NEW(c->slot, c->max_frames));
     KS_TRY(KS_NEW(c->frame_segment, c->max_frames));
     KS_TRY(KS_NEW(c->frame_in_segment, c->max_frames));
+    KS_TRY(KS_NEW(c->file_order, c->max_frames));
     KS_TRY(KS_NEW(c->segment_group, c->max_frames));
     KS_TRY(KS_NEW(c->frame, c->max_frames));
     KS_TRY(KS_NEW(c->frame_charge, c->max_frames));
@@ -157,6 +159,7 @@ void ks_chunks_destroy(ks_chunks **chunks) {
     KS_FREE(c->slot);
     KS_FREE(c->frame_segment);
     KS_FREE(c->frame_in_segment);
+    KS_FREE(c->file_order);
     KS_FREE(c->segment_group);
     KS_FREE(c->frame);
     KS_FREE(c->frame_charge);
@@ -183,6 +186,7 @@ static void choose_frames(ks_chunks *c, int64_t *n_frame, int64_t *n_segment) {
         for (int64_t k = 0; k < n; k++) {
             if (c->group_of[c->next + k] != c->segment_group[s]) continue;
             c->frame[at]            = c->next + k;
+            c->file_order[k]        = (int32_t)at;
             c->frame_segment[at]    = (int32_t)s;
             c->frame_in_segment[at] = (int32_t)c->segment[s].n_frame;
             c->slot[at]             = (int32_t)c->segment[s].n_frame++;
@@ -234,7 +238,8 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
     KS_TRY(ks_sync(c->ctx));
     c->batch = (ks_batch){n_segment, c->segment};
     c->next += n_frame;
-    *out = (ks_chunk){&c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, wall_seconds() - start};
+    *out = (ks_chunk){&c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order,
+                      wall_seconds() - start};
 done:
     return st;
 }

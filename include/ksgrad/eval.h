@@ -120,6 +120,47 @@ const ks_tensors *ks_chunk_tensors(const ks_chunk *chunk, int64_t k, int32_t *sl
 int64_t           ks_chunk_mat_offset(const ks_chunk *chunk, int64_t k); /* of its matrix in a batch matrix */
 int64_t           ks_chunk_vec_offset(const ks_chunk *chunk, int64_t k); /* of its orbitals in per-orbital data */
 
+/* ---- evaluation ---- */
+
+/* The rows of an evaluation: with the network; without it (W = 0) after the same refinement; without it after QPT's. */
+enum { KS_EVAL_MODEL, KS_EVAL_NO_NETWORK, KS_EVAL_NO_NETWORK_QPT, KS_EVAL_ROWS };
+const char *ks_eval_row_name(int row); /* "model", "no_network", "no_network_qpt" */
+
+/* Somebody's H (n, n) of a frame (its place in the ks_frames), host memory; energy and dipole too when they are not NULL. */
+typedef ks_status (*ks_eval_source)(void *user, int64_t frame, int64_t n, double *H, double *energy, double *dipole);
+
+typedef struct ks_eval_options {
+    ks_refine_options refine;
+    ks_scf_options    scf;       /* whose cycles are counted */
+    ks_scf_options    label;     /* for references computed here; ks_label_defaults */
+    int64_t           n_cycles;  /* count SCF cycles for chunks that begin before this frame; INT64_MAX: all, 0: none */
+    ks_model         *model;     /* the first row: H0 = F0 + W of this network, or ... */
+    ks_eval_source    prediction; /* ... H0 from here (energy, dipole not asked for); both NULL: no first row */
+    ks_eval_source    reference; /* NULL: converged here from minao */
+    void             *prediction_user, *reference_user;
+} ks_eval_options;
+
+/* Tolerances of a reference: 1e-11 Ha, orbital gradient 1e-8, 100 cycles. They leave about 1e-11 Ha in E, 1e-8 Ha in H. */
+ks_scf_options ks_label_defaults(void);
+
+typedef struct ks_eval_frame {
+    int64_t    frame; /* place in the ks_frames */
+    ks_metrics row[KS_EVAL_ROWS];
+    double     energy[KS_EVAL_ROWS], energy_ref;
+    uint8_t    masked[KS_EVAL_ROWS]; /* the refinement met a gap below 1e-4 Ha, or a non-finite value */
+    uint8_t    unconverged[KS_EVAL_ROWS]; /* the SCF from here, when counted, ended at max_cycle */
+    uint8_t    has[KS_EVAL_ROWS];
+    int        ref_converged;
+} ks_eval_frame;
+
+typedef struct ks_eval_seconds {
+    double tensors, network, refine; /* wall time of the first row (without a network: of the second) */
+} ks_eval_seconds;
+
+/* Evaluates one chunk; frame (chunk->n_frame) in batch order, seconds are added to. */
+KS_NODISCARD ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_options *opt, ks_eval_frame *frame,
+                                     ks_eval_seconds *seconds);
+
 #ifdef __cplusplus
 }
 #endif

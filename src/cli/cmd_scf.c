@@ -144,6 +144,10 @@ done:
     return st;
 }
 
+static const char *guess_name(const scf_job *job) {
+    return job->guess_path ? job->guess_path : job->method.guess == KS_GUESS_CORE ? "core" : "minao";
+}
+
 static ks_status open_job(scf_job *job, const char *geometry, const char *selection, const char *out, const char *json) {
     ks_status         st       = KS_OK;
     const char *const inputs[] = {geometry, job->guess_path};
@@ -156,8 +160,9 @@ static ks_status open_job(scf_job *job, const char *geometry, const char *select
     if (job->guess_path) KS_TRY(ks_result_open(job->guess_path, &job->guess));
     if (json) KS_CHECK(job->json = json_array(), KS_ERR_NOMEM, "JSON array");
     if (out) {
-        const ks_result_head head = {"scf", geometry, NULL, &job->method, ks_basis_name(job->basis), NULL, job->config.scf.conv_energy,
-                                     job->config.scf.conv_grad};
+        const ks_result_head head = {.kind = "scf", .source = geometry, .method = &job->method, .basis = ks_basis_name(job->basis),
+                                     .guess = guess_name(job), .conv_energy = job->config.scf.conv_energy,
+                                     .conv_grad = job->config.scf.conv_grad};
         KS_TRY(ks_result_create(out, &head, &job->out));
     }
 done:
@@ -222,7 +227,7 @@ int ks_cmd_scf(int argc, char **argv) {
                                      .number       = job.index};
     KS_TRY(ks_chunks_create(job.ctx, job.basis, job.frames, &job.method, (int32_t)charge, &chunks, &job.chunks));
     printf("%s: %lld frame%s, %s/%s, grid level %d, guess %s, %s, %d thread%s\n", arg[0], (long long)job.frames->n_frame,
-           job.frames->n_frame == 1 ? "" : "s", job.method.xc->name, ks_basis_name(job.basis), job.method.grid_level, guess,
+           job.frames->n_frame == 1 ? "" : "s", job.method.xc->name, ks_basis_name(job.basis), job.method.grid_level, guess_name(&job),
            ks_ctx_backend(job.ctx), ks_ctx_threads(job.ctx), ks_ctx_threads(job.ctx) == 1 ? "" : "s");
     printf("  frame                E/Ha  cycles    gap/eV   dipole/D   seconds\n");
     for (;;) {
@@ -238,7 +243,7 @@ int ks_cmd_scf(int argc, char **argv) {
              (long long)job.frames->n_frame, job.config.scf.max_cycle);
 done:
     ks_chunks_destroy(&job.chunks);
-    ks_result_discard(&job.out);
+    ks_result_close(&job.out);
     ks_result_close(&job.guess);
     if (job.json) json_decref(job.json);
     ks_frames_destroy(&job.frames);

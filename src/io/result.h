@@ -17,6 +17,7 @@ typedef struct ks_result_head {
     const char      *model;  /* checkpoint of a prediction, or NULL */
     const ks_method *method;
     const char      *basis;
+    const char      *guess;  /* "minao", "core", or a file name */
     const char      *refine; /* "anderson, 4 Fock builds", or NULL */
     double           conv_energy, conv_grad; /* of an scf */
 } ks_result_head;
@@ -39,7 +40,7 @@ typedef struct ks_result ks_result;
 KS_NODISCARD ks_status ks_result_create(const char *path, const ks_result_head *head, ks_result **out);
 KS_NODISCARD ks_status ks_result_add(ks_result *result, const ks_result_frame *frame);
 KS_NODISCARD ks_status ks_result_commit(ks_result **result);
-void                   ks_result_discard(ks_result **result); /* removes the temporary file; accepts NULL and &NULL */
+void                   ks_result_close(ks_result **result); /* uncommitted: the temporary file goes; accepts NULL and &NULL */
 
 /* Reading. ks_result_matrix looks up frame `index`, compares Z and pos (1e-6 bohr) with the given geometry, and reads the
  * first of the datasets named in `names` (comma-separated, e.g. "F,P") into out (n, n); *which is its place in the list.
@@ -47,5 +48,4 @@ void                   ks_result_discard(ks_result **result); /* removes the tem
 KS_NODISCARD ks_status ks_result_open(const char *path, ks_result **out);
 KS_NODISCARD ks_status ks_result_matrix(ks_result *result, int64_t index, int64_t n_atom, const int32_t *Z, const double *pos,
                                         int64_t n, const char *names, double *out, int *which);
-void                   ks_result_close(ks_result **result); /* of ks_result_open; accepts NULL and &NULL */
 #endif

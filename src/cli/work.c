@@ -131,6 +131,43 @@ done:
     return st;
 }
 
+/* ---- checkpoints ---- */
+
+static ks_status refine_override(const char *kind, int64_t steps, ks_refine_options *refine) {
+    ks_status st = KS_OK;
+    if (kind) {
+        KS_TRY(ks_refine_kind_parse(kind, &refine->kind));
+        refine->n_build = 0; /* the scheme's default, unless --steps says otherwise */
+    }
+    KS_CHECK(steps == -1 || (steps >= 1 && steps <= 64), KS_ERR_ARG, "--steps %lld is outside 1..64", (long long)steps);
+    if (steps > 0) refine->n_build = (int)steps;
+done:
+    return st;
+}
+
+ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out) {
+    ks_status          st = KS_OK;
+    int                n_set = 0;
+    const char *const *sets  = ks_cli_sets(&n_set);
+    *out                     = (ks_cli_model){0};
+    KS_TRY(ks_checkpoint_load_model(NULL, path, n_set, sets, &out->config, NULL, &out->info)); /* which device, first */
+    out->refine = out->config.eval_refine;
+    KS_TRY(refine_override(kind, steps, &out->refine));
+    KS_TRY(ks_config_method(&out->config, &out->method));
+    KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
+    KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
+    KS_TRY(ks_checkpoint_load_model(out->ctx, path, n_set, sets, &out->config, &out->model, &out->info));
+    ks_log(KS_LOG_INFO, "checkpoint %s (step %lld)", out->info.dir, (long long)out->info.step);
+done:
+    return st;
+}
+
+void ks_cli_model_close(ks_cli_model *m) {
+    ks_model_destroy(&m->model);
+    ks_basis_destroy(&m->basis);
+    ks_ctx_destroy(&m->ctx);
+}
+
 static double seconds_of(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);

@@ -3,6 +3,7 @@
 #define KS_CLI_WORK_H
 #include <jansson.h>
 #include "cli/cli.h"
+#include "ksgrad/checkpoint.h"
 #include "ksgrad/config.h"
 #include "ksgrad/eval.h"
 
@@ -38,6 +39,20 @@ void                   ks_out_discard(ks_out_file *out);
 
 /* An output path that is one of the inputs is KS_ERR_ARG. NULL paths are skipped; ends with the count. */
 KS_NODISCARD ks_status ks_cli_not_input(const char *option, const char *out, int n, const char *const *input);
+
+/* A checkpoint for evaluation: config (with this command line's --set), context and network. */
+typedef struct ks_cli_model {
+    ks_config          config;
+    ks_method          method;
+    ks_refine_options  refine; /* eval.refine, or --refine KIND --steps N */
+    ks_ctx            *ctx;
+    ks_basis          *basis;
+    ks_model          *model;
+    ks_checkpoint_info info;
+} ks_cli_model;
+/* path: run folder (its best checkpoint; what was chosen is logged), checkpoint or model.h5. kind NULL, steps -1: not given. */
+KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out);
+void                   ks_cli_model_close(ks_cli_model *m);
 
 double ks_cli_seconds(void);     /* monotonic wall clock */
 double ks_cli_cpu_seconds(void); /* CPU time of the process, all threads */

@@ -65,7 +65,7 @@ static ks_status run_all(gradcheck_job *job) {
     const ks_refine_kind  kind[] = {KS_REFINE_NONE, KS_REFINE_QPT, KS_REFINE_QPTX, KS_REFINE_CDIIS, KS_REFINE_ANDERSON, KS_REFINE_DAMPED};
     const ks_loss_weights all    = {1, 1, 1, 1, 1};
     for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) {
-        const ks_refine_options refine = {kind[k], 0};
+        const ks_refine_options refine = {kind[k], ks_refine_default_builds(kind[k])};
         KS_TRY(run_one(job, &refine, &(ks_loss_weights){.energy = 1}));
         KS_TRY(run_one(job, &refine, &(ks_loss_weights){.commutator = 1}));
         KS_TRY(run_one(job, &refine, &(ks_loss_weights){.self_consistency = 1}));
@@ -113,12 +113,7 @@ int ks_cmd_gradcheck(int argc, char **argv) {
     KS_CHECK(directions >= 1 && directions <= 1000, KS_ERR_ARG, "--directions %lld is outside 1..1000", (long long)directions);
     KS_TRY(ks_config_load(arg[0], n_set, sets, &job.config));
     ks_refine_options refine = job.config.refine;
-    if (kind) {
-        KS_TRY(ks_refine_kind_parse(kind, &refine.kind));
-        refine.n_build = 0;
-    }
-    KS_CHECK(steps == -1 || (steps >= 1 && steps <= 64), KS_ERR_ARG, "--steps %lld is outside 1..64", (long long)steps);
-    if (steps > 0) refine.n_build = (int)steps;
+    KS_TRY(ks_cli_refine(kind, steps, &refine));
     job.opt = (ks_gradcheck_options){(int)directions, (uint64_t)seed, plant};
     KS_TRY(ks_config_method(&job.config, &job.method));
     KS_TRY(ks_basis_load(job.config.method.basis, &job.basis));

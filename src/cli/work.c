@@ -133,7 +133,7 @@ done:
 
 /* ---- checkpoints ---- */
 
-static ks_status refine_override(const char *kind, int64_t steps, ks_refine_options *refine) {
+ks_status ks_cli_refine(const char *kind, int64_t steps, ks_refine_options *refine) {
     ks_status st = KS_OK;
     if (kind) {
         KS_TRY(ks_refine_kind_parse(kind, &refine->kind));
@@ -141,6 +141,7 @@ static ks_status refine_override(const char *kind, int64_t steps, ks_refine_opti
     }
     KS_CHECK(steps == -1 || (steps >= 1 && steps <= 64), KS_ERR_ARG, "--steps %lld is outside 1..64", (long long)steps);
     if (steps > 0) refine->n_build = (int)steps;
+    if (refine->n_build == 0) refine->n_build = ks_refine_default_builds(refine->kind);
 done:
     return st;
 }
@@ -152,12 +153,27 @@ ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, k
     *out                     = (ks_cli_model){0};
     KS_TRY(ks_checkpoint_load_model(NULL, path, n_set, sets, &out->config, NULL, &out->info)); /* which device, first */
     out->refine = out->config.eval_refine;
-    KS_TRY(refine_override(kind, steps, &out->refine));
+    KS_TRY(ks_cli_refine(kind, steps, &out->refine));
     KS_TRY(ks_config_method(&out->config, &out->method));
     KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
     KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
     KS_TRY(ks_checkpoint_load_model(out->ctx, path, n_set, sets, &out->config, &out->model, &out->info));
     ks_log(KS_LOG_INFO, "checkpoint %s (step %lld)", out->info.dir, (long long)out->info.step);
+done:
+    return st;
+}
+
+ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *out) {
+    ks_status          st    = KS_OK;
+    int                n_set = 0;
+    const char *const *sets  = ks_cli_sets(&n_set);
+    *out                     = (ks_cli_model){0};
+    KS_TRY(ks_config_load(NULL, n_set, sets, &out->config));
+    out->refine = out->config.eval_refine;
+    KS_TRY(ks_cli_refine(kind, steps, &out->refine));
+    KS_TRY(ks_config_method(&out->config, &out->method));
+    KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
+    KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
 done:
     return st;
 }

@@ -40,6 +40,9 @@ void                   ks_out_discard(ks_out_file *out);
 /* An output path that is one of the inputs is KS_ERR_ARG. NULL paths are skipped; ends with the count. */
 KS_NODISCARD ks_status ks_cli_not_input(const char *option, const char *out, int n, const char *const *input);
 
+/* --refine KIND and --steps N (NULL, -1: not given) over what the config says; n_build is never 0 afterwards. */
+KS_NODISCARD ks_status ks_cli_refine(const char *kind, int64_t steps, ks_refine_options *refine);
+
 /* A checkpoint for evaluation: config (with this command line's --set), context and network. */
 typedef struct ks_cli_model {
     ks_config          config;
@@ -52,6 +55,8 @@ typedef struct ks_cli_model {
 } ks_cli_model;
 /* path: run folder (its best checkpoint; what was chosen is logged), checkpoint or model.h5. kind NULL, steps -1: not given. */
 KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out);
+/* The same without a network: method, refinement and device from the command line's --set. */
+KS_NODISCARD ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *out);
 void                   ks_cli_model_close(ks_cli_model *m);
 
 double ks_cli_seconds(void);     /* monotonic wall clock */

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include "cli/work.h"
 #include "io/result.h"
+#include "ksgrad/linalg.h"
 
 typedef struct predict_job {
     ks_cli_model m;
@@ -15,13 +16,13 @@ typedef struct predict_job {
 } predict_job;
 
 typedef struct predict_arrays {
-    double *W, *F0;                      /* backend batch matrices */
+    double *W, *H0;                      /* backend batch matrices */
     double *H, *P, *F, *E;               /* host batch matrices; energies */
     double *S, *X, *C, *eps, *dip, *pos; /* host, one frame */
 } predict_arrays;
 
 static void arrays_free(ks_ctx *ctx, predict_arrays *a) {
-    double **backend[] = {&a->W, &a->F0}, **host[] = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos};
+    double **backend[] = {&a->W, &a->H0}, **host[] = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos};
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
 }
@@ -36,7 +37,7 @@ static ks_status arrays_alloc(ks_ctx *ctx, const ks_chunk *chunk, predict_arrays
         if (sys->n_atom > atoms) atoms = sys->n_atom;
     }
     KS_TRY(ks_mem_alloc(ctx, (size_t)mat * sizeof(double), (void **)&a->W));
-    KS_TRY(ks_mem_alloc(ctx, (size_t)mat * sizeof(double), (void **)&a->F0));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)mat * sizeof(double), (void **)&a->H0));
     KS_TRY(KS_NEW(a->H, mat));
     KS_TRY(KS_NEW(a->P, mat));
     KS_TRY(KS_NEW(a->F, mat));
@@ -93,12 +94,10 @@ static ks_status run_chunk(predict_job *job, const ks_chunk *chunk) {
     const double     start = ks_cli_seconds();
     KS_TRY(arrays_alloc(ctx, chunk, &a));
     KS_TRY(ks_model_fwd(ctx, job->m.model, chunk->batch, 0, a.W));
-    KS_TRY(ks_batch_gather(ctx, chunk->batch, offsetof(ks_tensors, F0), a.F0));
-    KS_TRY(ks_mem_to_host(ctx, a.H, a.W, bytes));
-    KS_TRY(ks_mem_to_host(ctx, a.F, a.F0, bytes));
-    for (int64_t i = 0; i < mat; i++) a.H[i] += a.F[i];
-    KS_TRY(ks_mem_to_backend(ctx, a.W, a.H, bytes));
-    KS_TRY(ks_refine_fwd(ctx, job->refine, chunk->batch, a.W, 0, &r));
+    KS_TRY(ks_batch_gather(ctx, chunk->batch, offsetof(ks_tensors, F0), a.H0));
+    const ks_term W = {ks_mats_dense(a.W, 1, mat), 1, NULL, 0};
+    KS_TRY(ks_combine(ctx, 1, mat, 1, &W, 1, a.H0));
+    KS_TRY(ks_refine_fwd(ctx, job->refine, chunk->batch, a.H0, 0, &r));
     KS_TRY(ks_mem_to_host(ctx, a.H, r.H, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.P, r.P, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.F, r.F, bytes));

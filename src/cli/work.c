@@ -139,7 +139,7 @@ ks_status ks_cli_refine(const char *kind, int64_t steps, ks_refine_options *refi
         KS_TRY(ks_refine_kind_parse(kind, &refine->kind));
         refine->n_build = 0; /* the scheme's default, unless --steps says otherwise */
     }
-    KS_CHECK(steps == -1 || (steps >= 1 && steps <= 64), KS_ERR_ARG, "--steps %lld is outside 1..64", (long long)steps);
+    KS_CHECK(steps == -1 || (steps >= 1 && steps <= 16), KS_ERR_ARG, "--steps %lld is outside 1..16", (long long)steps);
     if (steps > 0) refine->n_build = (int)steps;
     if (refine->n_build == 0) refine->n_build = ks_refine_default_builds(refine->kind);
 done:

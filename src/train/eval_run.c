@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include "ksgrad/eval.h"
+#include "ksgrad/linalg.h"
 
 const char *ks_eval_row_name(int row) {
     static const char *const name[KS_EVAL_ROWS] = {"model", "no_network", "no_network_qpt"};
@@ -213,18 +214,18 @@ static ks_status first_h0(work *w, double *network_seconds) {
     const ks_eval_options *o  = w->opt;
     if (o->model) {
         const double start = wall_seconds();
-        KS_TRY(ks_model_fwd(w->ctx, o->model, w->chunk->batch, 0, w->H0));
+        KS_TRY(ks_model_fwd(w->ctx, o->model, w->chunk->batch, 0, w->F));
         KS_TRY(ks_sync(w->ctx));
         *network_seconds += wall_seconds() - start;
-        KS_TRY(ks_mem_to_host(w->ctx, w->hH, w->H0, (size_t)w->mat * sizeof(double)));
-        KS_TRY(pool_to_host(w, offsetof(ks_tensors, F0), w->hF));
-        for (int64_t i = 0; i < w->mat; i++) w->hH[i] += w->hF[i];
+        const ks_term W = {ks_mats_dense(w->F, 1, w->mat), 1, NULL, 0};
+        KS_TRY(ks_batch_gather(w->ctx, w->chunk->batch, offsetof(ks_tensors, F0), w->H0));
+        KS_TRY(ks_combine(w->ctx, 1, w->mat, 1, &W, 1, w->H0));
     } else {
         for (int64_t k = 0; k < w->chunk->n_frame; k++)
             KS_TRY(o->prediction(o->prediction_user, w->chunk->frame[k], ks_chunk_tensors(w->chunk, k, NULL)->sys->n_ao,
                                  w->hH + ks_chunk_mat_offset(w->chunk, k), NULL, NULL));
+        KS_TRY(ks_mem_to_backend(w->ctx, w->H0, w->hH, (size_t)w->mat * sizeof(double)));
     }
-    KS_TRY(ks_mem_to_backend(w->ctx, w->H0, w->hH, (size_t)w->mat * sizeof(double)));
 done:
     return st;
 }

@@ -17,17 +17,17 @@ extern "C" {
 /* ---- metrics ---- */
 
 /* X(field, key in JSON and CSV, title in tables, unit) */
-#define KS_METRIC_LIST(X)                                                           \
-    X(energy, "energy_mae_meV", "energy MAE", "meV")                                \
-    X(h, "h_mae_uHa", "H MAE", "uHa")                                               \
-    X(eps_all, "eps_all_mae_uHa", "eps MAE, all orbitals", "uHa")                   \
-    X(eps_occ, "eps_occ_mae_uHa", "eps MAE, occupied", "uHa")                       \
-    X(psi, "psi_similarity_pct", "psi similarity, occupied", "%")                   \
-    X(psi_s, "psi_overlap_pct", "psi overlap (S metric)", "%")                      \
-    X(gap, "gap_mae_meV", "gap MAE", "meV")                                         \
-    X(dipole, "dipole_mae_mD", "dipole MAE", "mD")                                  \
-    X(cycles, "scf_cycles_mean", "SCF cycles from here", "")                        \
-    X(cycles_minao, "scf_cycles_minao_mean", "SCF cycles from minao", "")           \
+#define KS_METRIC_LIST(X)                                                                                              \
+    X(energy, "energy_mae_meV", "energy MAE", "meV")                                                                   \
+    X(h, "h_mae_uHa", "H MAE", "uHa")                                                                                  \
+    X(eps_all, "eps_all_mae_uHa", "eps MAE, all orbitals", "uHa")                                                      \
+    X(eps_occ, "eps_occ_mae_uHa", "eps MAE, occupied", "uHa")                                                          \
+    X(psi, "psi_similarity_pct", "psi similarity, occupied", "%")                                                      \
+    X(psi_s, "psi_overlap_pct", "psi overlap (S metric)", "%")                                                         \
+    X(gap, "gap_mae_meV", "gap MAE", "meV")                                                                            \
+    X(dipole, "dipole_mae_mD", "dipole MAE", "mD")                                                                     \
+    X(cycles, "scf_cycles_mean", "SCF cycles from here", "")                                                           \
+    X(cycles_minao, "scf_cycles_minao_mean", "SCF cycles from minao", "")                                              \
     X(commutator, "commutator_rms", "commutator rms", "Ha")
 
 enum {
@@ -67,27 +67,28 @@ typedef struct ks_state {
 /* H C = S C eps with LAPACK's dsygvd; all (n, n) row-major host memory. Columns normalised C^T S C = 1. */
 KS_NODISCARD ks_status ks_orbitals(int64_t n, const double *H, const double *S, double *eps, double *C);
 
-/* All metrics but the SCF cycles and the commutator. The H, eps and psi errors are means over all n^2 elements, over all n
- * and over n_occ orbitals; H errors weigh both triangles as stored.
- *   psi    mean over occupied i of |c_i . c'_i| / (|c_i| |c'_i|), the plain cosine of AO coefficient columns
- *          (the published definition of SchNOrb and QHNet)
- *   psi_s  the same in the metric of the overlap, |c_i^T S c'_i|: what a physicist calls the overlap of two orbitals
- * Orbitals are paired by energy order: within a degenerate set the pairing is arbitrary, which lowers both. Nothing is
- * done about it, so that figures compare with published ones. n_occ == 0 or n_occ == n: no gap. The dipole error is the
- * length of the difference vector. */
-KS_NODISCARD ks_status ks_metrics_frame(int64_t n, int64_t n_occ, const double *S, const ks_state *pred, const ks_state *ref,
-                                        ks_metrics *out);
+/* All metrics but the SCF cycles and the commutator. The H, eps and psi errors are means over all n^2 elements, over
+ * all n and over n_occ orbitals; H errors weigh both triangles as stored. psi    mean over occupied i of |c_i . c'_i| /
+ * (|c_i| |c'_i|), the plain cosine of AO coefficient columns (the published definition of SchNOrb and QHNet) psi_s  the
+ * same in the metric of the overlap, |c_i^T S c'_i|: what a physicist calls the overlap of two orbitals Orbitals are
+ * paired by energy order: within a degenerate set the pairing is arbitrary, which lowers both. Nothing is done about
+ * it, so that figures compare with published ones. n_occ == 0 or n_occ == n: no gap. The dipole error is the length of
+ * the difference vector. */
+KS_NODISCARD ks_status ks_metrics_frame(int64_t n, int64_t n_occ, const double *S, const ks_state *pred,
+                                        const ks_state *ref, ks_metrics *out);
 
 /* Root mean square of the elements of X^T (F P S - S P F) X; (n, n) host memory. */
-KS_NODISCARD ks_status ks_commutator_rms(int64_t n, const double *F, const double *P, const double *S, const double *X, double *rms);
+KS_NODISCARD ks_status ks_commutator_rms(int64_t n, const double *F, const double *P, const double *S, const double *X,
+                                         double *rms);
 
 /* Dipole sum_a Z_a R_a - tr(P dip) in atomic units; dip (3, n, n), P (n, n), pos (n_atom, 3) host memory. */
-void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, const double *dip, const double *P, double out[3]);
+void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, const double *dip, const double *P,
+               double out[3]);
 
 /* ---- frames in micro-batches ---- */
 
-/* Walks over frames in file order. Each chunk is as many consecutive frames as fit into memory (and at most max_frames),
- * grouped into segments by composition, with all geometry tensors built. */
+/* Walks over frames in file order. Each chunk is as many consecutive frames as fit into memory (and at most
+ * max_frames), grouped into segments by composition, with all geometry tensors built. */
 typedef struct ks_chunks ks_chunks;
 
 typedef struct ks_chunk {
@@ -104,13 +105,15 @@ typedef struct ks_chunk_options {
     int64_t memory_bytes; /* 0: half of the memory that the machine has available */
     int64_t max_frames;   /* 0: 32 */
     int64_t n_matrix;     /* (n_ao, n_ao) matrices that the caller's work needs per frame; 0: 64 (SCF, refinement) */
-    const int64_t *number; /* (n_frame) what messages call the frames; NULL: 0, 1, ... Borrowed for ks_chunks_create only */
+    const int64_t
+        *number; /* (n_frame) what messages call the frames; NULL: 0, 1, ... Borrowed for ks_chunks_create only */
 } ks_chunk_options;
 
-/* charge: total charge of every frame, or INT32_MIN for the frames' own. A frame that does not fit alone is KS_ERR_NOMEM
- * with both figures. Everything is borrowed. */
-KS_NODISCARD ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames, const ks_method *method,
-                                        int32_t charge, const ks_chunk_options *opt, ks_chunks **out);
+/* charge: total charge of every frame, or INT32_MIN for the frames' own. A frame that does not fit alone is
+ * KS_ERR_NOMEM with both figures. Everything is borrowed. */
+KS_NODISCARD ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames,
+                                        const ks_method *method, int32_t charge, const ks_chunk_options *opt,
+                                        ks_chunks **out);
 void                   ks_chunks_destroy(ks_chunks **chunks);
 /* The next chunk, valid until the next call; out->n_frame == 0 at the end. Errors name the frame. */
 KS_NODISCARD ks_status ks_chunks_next(ks_chunks *chunks, ks_chunk *out);
@@ -126,28 +129,30 @@ int64_t           ks_chunk_vec_offset(const ks_chunk *chunk, int64_t k); /* of i
 enum { KS_EVAL_MODEL, KS_EVAL_NO_NETWORK, KS_EVAL_NO_NETWORK_QPT, KS_EVAL_ROWS };
 const char *ks_eval_row_name(int row); /* "model", "no_network", "no_network_qpt" */
 
-/* Somebody's H (n, n) of a frame (its place in the ks_frames), host memory; energy and dipole too when they are not NULL. */
+/* Somebody's H (n, n) of a frame (its place in the ks_frames), host memory; energy and dipole too when they are not
+ * NULL. */
 typedef ks_status (*ks_eval_source)(void *user, int64_t frame, int64_t n, double *H, double *energy, double *dipole);
 
 typedef struct ks_eval_options {
     ks_refine_options refine;
-    ks_scf_options    scf;       /* whose cycles are counted */
-    ks_scf_options    label;     /* for references computed here; ks_label_defaults */
-    int64_t           n_cycles;  /* count SCF cycles for chunks that begin before this frame; INT64_MAX: all, 0: none */
-    ks_model         *model;     /* the first row: H0 = F0 + W of this network, or ... */
+    ks_scf_options    scf;      /* whose cycles are counted */
+    ks_scf_options    label;    /* for references computed here; ks_label_defaults */
+    int64_t           n_cycles; /* count SCF cycles for chunks that begin before this frame; INT64_MAX: all, 0: none */
+    ks_model         *model;    /* the first row: H0 = F0 + W of this network, or ... */
     ks_eval_source    prediction; /* ... H0 from here (energy, dipole not asked for); both NULL: no first row */
-    ks_eval_source    reference; /* NULL: converged here from minao */
+    ks_eval_source    reference;  /* NULL: converged here from minao */
     void             *prediction_user, *reference_user;
 } ks_eval_options;
 
-/* Tolerances of a reference: 1e-11 Ha, orbital gradient 1e-8, 100 cycles. They leave about 1e-11 Ha in E, 1e-8 Ha in H. */
+/* Tolerances of a reference: 1e-11 Ha, orbital gradient 1e-8, 100 cycles. They leave about 1e-11 Ha in E, 1e-8 Ha in H.
+ */
 ks_scf_options ks_label_defaults(void);
 
 typedef struct ks_eval_frame {
     int64_t    frame; /* place in the ks_frames */
     ks_metrics row[KS_EVAL_ROWS];
     double     energy[KS_EVAL_ROWS], energy_ref;
-    uint8_t    masked[KS_EVAL_ROWS]; /* the refinement met a gap below 1e-4 Ha, or a non-finite value */
+    uint8_t    masked[KS_EVAL_ROWS];      /* the refinement met a gap below 1e-4 Ha, or a non-finite value */
     uint8_t    unconverged[KS_EVAL_ROWS]; /* the SCF from here, when counted, ended at max_cycle */
     uint8_t    has[KS_EVAL_ROWS];
     int        ref_converged;
@@ -158,8 +163,8 @@ typedef struct ks_eval_seconds {
 } ks_eval_seconds;
 
 /* Evaluates one chunk; frame (chunk->n_frame) in batch order, seconds are added to. */
-KS_NODISCARD ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_options *opt, ks_eval_frame *frame,
-                                     ks_eval_seconds *seconds);
+KS_NODISCARD ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_options *opt,
+                                     ks_eval_frame *frame, ks_eval_seconds *seconds);
 
 #ifdef __cplusplus
 }

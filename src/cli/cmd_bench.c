@@ -24,27 +24,27 @@ typedef struct bench_time {
 } bench_time;
 
 struct bench {
-    ks_config          config;
-    ks_method          method;
-    ks_ctx            *ctx;
-    ks_basis          *basis;
-    ks_frames         *frames;
-    int64_t           *index;
-    ks_chunks         *chunks;
-    ks_chunk           chunk;
-    ks_tensors        *t;   /* the pool, refilled by the builds that are timed */
-    int32_t           *slot;
-    double            *pos; /* host (B, n_atom, 3) */
-    double            *b_pos;
-    int64_t            n_frame, n, mat;
-    int32_t           *n_occ;
-    double            *P, *F, *C, *C_occ, *eps, *J, *K, *E; /* backend */
-    ks_model          *model;
-    ks_refine         *refine;
-    ks_loss           *loss;
-    double            *W, *H0, *H0_bar;
-    int64_t            step;
-    int                scf_cycles;
+    ks_config   config;
+    ks_method   method;
+    ks_ctx     *ctx;
+    ks_basis   *basis;
+    ks_frames  *frames;
+    int64_t    *index;
+    ks_chunks  *chunks;
+    ks_chunk    chunk;
+    ks_tensors *t; /* the pool, refilled by the builds that are timed */
+    int32_t    *slot;
+    double     *pos; /* host (B, n_atom, 3) */
+    double     *b_pos;
+    int64_t     n_frame, n, mat;
+    int32_t    *n_occ;
+    double     *P, *F, *C, *C_occ, *eps, *J, *K, *E; /* backend */
+    ks_model   *model;
+    ks_refine  *refine;
+    ks_loss    *loss;
+    double     *W, *H0, *H0_bar;
+    int64_t     step;
+    int         scf_cycles;
 };
 
 /* ---- operations ---- */
@@ -54,7 +54,8 @@ static ks_status op_jk(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b
 static ks_status op_j(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b->slot, 1, b->P, b->J, NULL); }
 static ks_status op_grid(bench *b) { return ks_grid_build(b->ctx, b->t->grid, b->n_frame, b->slot, b->b_pos); }
 static ks_status op_xc(bench *b) {
-    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, NULL, b->C_occ, b->n_occ[0], b->n_occ, b->E, NULL, b->F);
+    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, NULL, b->C_occ, b->n_occ[0], b->n_occ,
+                      b->E, NULL, b->F);
 }
 static ks_status op_xc_dense(bench *b) {
     return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, NULL, 0, NULL, b->E, NULL, b->F);
@@ -64,7 +65,9 @@ static ks_status op_response(bench *b) {
     if (st == KS_OK) st = ks_vxc_adj(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, b->J, b->F);
     return st;
 }
-static ks_status op_int1e(bench *b) { return ks_int1e(b->ctx, b->t->sys, b->n_frame, b->b_pos, b->F, b->J, b->K, NULL); }
+static ks_status op_int1e(bench *b) {
+    return ks_int1e(b->ctx, b->t->sys, b->n_frame, b->b_pos, b->F, b->J, b->K, NULL);
+}
 static ks_status op_eigh(bench *b) { return ks_density_fwd(b->ctx, b->chunk.batch, b->H0, b->C, b->eps, b->F); }
 static ks_status op_tensors(bench *b) { return ks_tensors_build(b->t, b->n_frame, b->slot, b->pos, NULL); }
 
@@ -77,8 +80,8 @@ static ks_status op_scf(bench *b) {
     b->scf_cycles = 0;
     for (int64_t k = 0; k < b->n_frame; k++) {
         if (f[k].cycles > b->scf_cycles) b->scf_cycles = f[k].cycles;
-        KS_CHECK(f[k].converged, KS_ERR_NUMERIC, "frame %lld did not converge in %d cycles", (long long)b->index[b->chunk.frame[k]],
-                 f[k].cycles);
+        KS_CHECK(f[k].converged, KS_ERR_NUMERIC, "frame %lld did not converge in %d cycles",
+                 (long long)b->index[b->chunk.frame[k]], f[k].cycles);
     }
 done:
     KS_FREE(f);
@@ -89,7 +92,7 @@ done:
 static ks_status op_step(bench *b) {
     ks_status     st = KS_OK;
     ks_loss_terms terms;
-    double        norm = 0;
+    double        norm  = 0;
     const size_t  bytes = (size_t)b->mat * sizeof(double);
     ks_params    *p     = ks_model_params(b->model);
     KS_TRY(ks_params_zero_grad(p));
@@ -98,7 +101,8 @@ static ks_status op_step(bench *b) {
     const ks_term term = {ks_mats_dense(b->W, 1, b->mat), 1, NULL, 0};
     KS_TRY(ks_combine(b->ctx, 1, b->mat, 1, &term, 1, b->H0));
     KS_TRY(ks_mem_zero(b->ctx, b->H0_bar, bytes));
-    KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_frame, b->H0_bar, &terms));
+    KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_frame,
+                        b->H0_bar, &terms));
     KS_TRY(ks_model_adj(b->ctx, b->model, b->chunk.batch, b->H0_bar));
     KS_TRY(ks_grad_norm(b->ctx, p, &norm));
     KS_TRY(ks_adamw_step(b->ctx, p, &b->config.optim, ++b->step, norm));
@@ -130,8 +134,9 @@ enum { N_OP = (int)(sizeof OPS / sizeof OPS[0]) };
 
 static ks_status work_of(bench *b, const bench_op *op, double *flop, double *bytes) {
     ks_status    st = KS_OK;
-    const double n = (double)b->n, np = n * (n + 1) / 2, unique = np * (np + 1) / 2, o = b->n_occ[0], B = (double)b->n_frame;
-    int64_t      store = 0, n_grid = 0;
+    const double n = (double)b->n, np = n * (n + 1) / 2, unique = np * (np + 1) / 2, o = b->n_occ[0],
+                 B = (double)b->n_frame;
+    int64_t store = 0, n_grid = 0;
     KS_TRY(ks_eri_bytes(b->t->sys, &store));
     KS_TRY(ks_grid_n_points(b->t->sys, b->method.grid_level, &n_grid));
     const double g = (double)n_grid;
@@ -184,10 +189,10 @@ done:
 
 /* What this machine reaches with the same threads: dgemm of order 512 on each thread, and copying 64 MiB per thread. */
 static ks_status measure_peak(int threads, double *gflops, double *gbytes) {
-    ks_status     st    = KS_OK;
-    const int     n     = 512;
-    const int64_t words = 8 << 20;
-    double       *a     = NULL;
+    ks_status     st        = KS_OK;
+    const int     n         = 512;
+    const int64_t words     = 8 << 20;
+    double       *a         = NULL;
     double        best_flop = 1e30, best_copy = 1e30;
     KS_TRY(KS_NEW(a, threads * words));
     for (int64_t i = 0; i < threads * words; i++) a[i] = 1e-3 * (double)(i % 1000);
@@ -196,12 +201,14 @@ static ks_status measure_peak(int threads, double *gflops, double *gbytes) {
 #pragma omp parallel for num_threads(threads)
         for (int i = 0; i < threads; i++) {
             double *m = a + i * words;
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1.0, m, n, m + n * n, n, 0.0, m + 2 * n * n, n);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1.0, m, n, m + n * n, n, 0.0, m + 2 * n * n,
+                        n);
         }
         best_flop = fmin(best_flop, ks_cli_seconds() - t);
         t         = ks_cli_seconds();
 #pragma omp parallel for num_threads(threads)
-        for (int i = 0; i < threads; i++) memcpy(a + i * words, a + i * words + words / 2, (size_t)words / 2 * sizeof *a);
+        for (int i = 0; i < threads; i++)
+            memcpy(a + i * words, a + i * words + words / 2, (size_t)words / 2 * sizeof *a);
         best_copy = fmin(best_copy, ks_cli_seconds() - t);
     }
     *gflops = 1e-9 * 2.0 * n * n * n * threads / best_flop;
@@ -215,16 +222,16 @@ done:
 
 /* Everything that is allocated before the first timing. */
 static ks_status setup(bench *b, int with_model) {
-    ks_status     st  = KS_OK;
-    ks_segment   *seg = &b->chunk.batch->segment[0];
-    b->t              = seg->tensors;
-    b->slot           = seg->slot;
-    b->n_frame        = seg->n_frame;
-    b->n              = b->t->sys->n_ao;
-    b->mat            = ks_batch_mat_size(b->chunk.batch);
-    b->n_occ          = b->t->n_occ;
-    const size_t  bytes = (size_t)b->mat * sizeof(double);
-    const int64_t n3    = b->n_frame * b->t->sys->n_atom * 3;
+    ks_status   st       = KS_OK;
+    ks_segment *seg      = &b->chunk.batch->segment[0];
+    b->t                 = seg->tensors;
+    b->slot              = seg->slot;
+    b->n_frame           = seg->n_frame;
+    b->n                 = b->t->sys->n_ao;
+    b->mat               = ks_batch_mat_size(b->chunk.batch);
+    b->n_occ             = b->t->n_occ;
+    const size_t  bytes  = (size_t)b->mat * sizeof(double);
+    const int64_t n3     = b->n_frame * b->t->sys->n_atom * 3;
     double      **mats[] = {&b->P, &b->F, &b->C, &b->J, &b->K, &b->W, &b->H0, &b->H0_bar};
     for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) KS_TRY(ks_mem_alloc(b->ctx, bytes, (void **)mats[k]));
     KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n * b->n_occ[0]) * sizeof(double), (void **)&b->C_occ));
@@ -243,7 +250,8 @@ static ks_status setup(bench *b, int with_model) {
     if (st == KS_OK) st = ks_mem_to_host(b->ctx, C, b->C, bytes);
     for (int64_t r = 0; st == KS_OK && r < b->n_frame * b->n; r++)
         memcpy(occ + r * b->n_occ[0], C + r * b->n, (size_t)b->n_occ[0] * sizeof *occ);
-    if (st == KS_OK) st = ks_mem_to_backend(b->ctx, b->C_occ, occ, (size_t)(b->n_frame * b->n * b->n_occ[0]) * sizeof *occ);
+    if (st == KS_OK)
+        st = ks_mem_to_backend(b->ctx, b->C_occ, occ, (size_t)(b->n_frame * b->n * b->n_occ[0]) * sizeof *occ);
     KS_FREE(C);
     KS_FREE(occ);
     KS_TRY(st);
@@ -252,7 +260,8 @@ static ks_status setup(bench *b, int with_model) {
         ks_model_options opt = b->config.model.options;
         opt.n_ao_kind        = b->t->sys->n_ao_kind;
         KS_TRY(ks_model_create(b->ctx, &opt, (uint64_t)b->config.run.seed, &b->model));
-        if (opt.frame == KS_FRAME_KABSCH) KS_TRY(ks_model_set_reference(b->model, b->t->sys->n_atom, b->t->sys->Z, b->pos));
+        if (opt.frame == KS_FRAME_KABSCH)
+            KS_TRY(ks_model_set_reference(b->model, b->t->sys->n_atom, b->t->sys->Z, b->pos));
         KS_TRY(ks_refine_create(b->ctx, &b->config.refine, &b->refine));
         KS_TRY(ks_loss_create(b->ctx, &b->config.loss, &b->loss));
     }
@@ -261,7 +270,8 @@ done:
 }
 
 static void bench_free(bench *b) {
-    double **mats[] = {&b->P, &b->F, &b->C, &b->J, &b->K, &b->W, &b->H0, &b->H0_bar, &b->C_occ, &b->eps, &b->E, &b->b_pos};
+    double **mats[] = {&b->P,  &b->F,      &b->C,     &b->J,   &b->K, &b->W,
+                       &b->H0, &b->H0_bar, &b->C_occ, &b->eps, &b->E, &b->b_pos};
     for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) ks_mem_free(b->ctx, (void **)mats[k]);
     KS_FREE(b->pos);
     ks_loss_destroy(&b->loss);
@@ -297,8 +307,10 @@ static ks_status check_only(const bench_args *a) {
         const int n     = (int)strcspn(p, ",");
         int       known = 0;
         for (int k = 0; k < N_OP; k++) known |= (int)strlen(OPS[k].name) == n && !strncmp(OPS[k].name, p, (size_t)n);
-        KS_CHECK(known, KS_ERR_ARG, "--only: unknown operation '%.*s' (int1e, eri, jk, j, grid, xc, xc_dense, response, eigh, scf, "
-                 "tensors, step, train)", n, p);
+        KS_CHECK(known, KS_ERR_ARG,
+                 "--only: unknown operation '%.*s' (int1e, eri, jk, j, grid, xc, xc_dense, response, eigh, scf, "
+                 "tensors, step, train)",
+                 n, p);
         p += n + (p[n] == ',');
     }
 done:
@@ -313,22 +325,24 @@ static ks_status default_geometry(char *path, size_t size) {
         snprintf(path, size, "%s/uracil-512.npz", folder[k]);
         if (access(path, R_OK) == 0) return KS_OK;
     }
-    KS_CHECK(0, KS_ERR_IO, "the sample uracil-512.npz is neither in %s nor in %s: name a geometry file", folder[0], folder[1]);
+    KS_CHECK(0, KS_ERR_IO, "the sample uracil-512.npz is neither in %s nor in %s: name a geometry file", folder[0],
+             folder[1]);
 done:
     return st;
 }
 
 static json_t *time_json(const bench_op *op, const bench_time *t) {
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", op->name, "what", op->note, "seconds", ks_json_real(t->wall),
-                          "seconds_min", ks_json_real(t->wall_min), "seconds_max", ks_json_real(t->wall_max), "cpu_seconds",
-                          ks_json_real(t->cpu));
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", op->name, "what", op->note, "seconds",
+                          ks_json_real(t->wall), "seconds_min", ks_json_real(t->wall_min), "seconds_max",
+                          ks_json_real(t->wall_max), "cpu_seconds", ks_json_real(t->cpu));
     json_object_set_new(o, "gflops", t->flop > 0 ? ks_json_real(1e-9 * t->flop / t->wall) : json_null());
     json_object_set_new(o, "gbytes_per_s", t->bytes > 0 ? ks_json_real(1e-9 * t->bytes / t->wall) : json_null());
     return o;
 }
 
 static void print_time(const bench_op *op, const bench_time *t, double peak_flop, double peak_bytes) {
-    printf("%-9s %10.3f %10.3f %10.3f %10.3f", op->name, 1e3 * t->wall, 1e3 * t->wall_min, 1e3 * t->wall_max, 1e3 * t->cpu);
+    printf("%-9s %10.3f %10.3f %10.3f %10.3f", op->name, 1e3 * t->wall, 1e3 * t->wall_min, 1e3 * t->wall_max,
+           1e3 * t->cpu);
     if (t->flop > 0) printf(" %9.2f %5.0f %%", 1e-9 * t->flop / t->wall, 100e-9 * t->flop / t->wall / peak_flop);
     else printf(" %9s %7s", "", "");
     if (t->bytes > 0) printf(" %8.2f %5.0f %%", 1e-9 * t->bytes / t->wall, 100e-9 * t->bytes / t->wall / peak_bytes);
@@ -338,8 +352,8 @@ static void print_time(const bench_op *op, const bench_time *t, double peak_flop
 }
 
 static ks_status load_config(const bench_args *a, ks_config *config) {
-    ks_status          st = KS_OK;
-    int                n_set = 0;
+    ks_status          st       = KS_OK;
+    int                n_set    = 0;
     const char        *all[300] = {"refine.kind=qpt"}; /* the published training step, unless --set says otherwise */
     const char *const *sets;
     KS_TRY(ks_cli_method_config(&a->method, config)); /* adds the short forms to the --set list */
@@ -351,11 +365,11 @@ done:
 }
 
 static ks_status run_bench(bench *b, const bench_args *a) {
-    ks_status  st         = KS_OK;
-    char       sample[KS_CONFIG_PATH];
-    int        with_model = 0;
-    double     peak_flop = 0, peak_bytes = 0;
-    json_t    *ops = NULL, *all = NULL;
+    ks_status st = KS_OK;
+    char      sample[KS_CONFIG_PATH];
+    int       with_model = 0;
+    double    peak_flop = 0, peak_bytes = 0;
+    json_t   *ops = NULL, *all = NULL;
     KS_TRY(check_only(a));
     KS_TRY(load_config(a, &b->config));
     KS_TRY(ks_config_method(&b->config, &b->method));
@@ -369,7 +383,8 @@ static ks_status run_bench(bench *b, const bench_args *a) {
     KS_CHECK(b->chunk.n_frame == b->frames->n_frame, KS_ERR_NOMEM, "%lld frames do not fit into memory at once",
              (long long)b->frames->n_frame);
     KS_CHECK(b->chunk.batch->n_segment == 1, KS_ERR_ARG, "the frames differ in composition: bench takes one");
-    for (int k = 0; k < N_OP; k++) with_model |= is_wanted(a, &OPS[k]) && (OPS[k].run == op_step || OPS[k].run == op_train);
+    for (int k = 0; k < N_OP; k++)
+        with_model |= is_wanted(a, &OPS[k]) && (OPS[k].run == op_step || OPS[k].run == op_train);
     KS_TRY(setup(b, with_model));
     KS_TRY(measure_peak(ks_ctx_threads(b->ctx), &peak_flop, &peak_bytes));
     printf("%s x %lld, %s/%s (%lld AOs), grid level %d, %s, %d threads, %s; dgemm here %.1f GFLOP/s, copy %.1f GB/s\n",
@@ -381,7 +396,8 @@ static ks_status run_bench(bench *b, const bench_args *a) {
                (long long)b->config.model.options.layers, (long long)ks_params_n_scalar(ks_model_params(b->model)),
                ks_refine_kind_name(b->config.refine.kind),
                b->config.refine.n_build ? b->config.refine.n_build : ks_refine_default_builds(b->config.refine.kind));
-    printf("%-9s %10s %10s %10s %10s %9s %7s %8s %7s\n", "ms", "median", "least", "most", "cpu", "GFLOP/s", "of dgemm", "GB/s", "of copy");
+    printf("%-9s %10s %10s %10s %10s %9s %7s %8s %7s\n", "ms", "median", "least", "most", "cpu", "GFLOP/s", "of dgemm",
+           "GB/s", "of copy");
     ops = json_array();
     for (int k = 0; k < N_OP; k++) {
         if (!is_wanted(a, &OPS[k])) continue;
@@ -392,11 +408,12 @@ static ks_status run_bench(bench *b, const bench_args *a) {
     }
     if (b->scf_cycles) printf("scf: %d cycles\n", b->scf_cycles);
     if (a->json) {
-        all = json_pack("{s:s, s:I, s:I, s:o, s:s, s:i, s:s, s:o, s:o, s:I, s:i, s:O}", "formula", b->t->sys->formula, "n_frame",
-                        (json_int_t)b->n_frame, "n_ao", (json_int_t)b->n, "method", ks_json_method(&b->method, ks_basis_name(b->basis)),
-                        "backend", ks_ctx_backend(b->ctx), "threads", ks_ctx_threads(b->ctx), "isa", ks_cpu_isa(), "dgemm_gflops",
-                        ks_json_real(peak_flop), "copy_gbytes_per_s", ks_json_real(peak_bytes), "repeat", (json_int_t)a->repeat,
-                        "scf_cycles", b->scf_cycles, "ops", ops);
+        all = json_pack("{s:s, s:I, s:I, s:o, s:s, s:i, s:s, s:o, s:o, s:I, s:i, s:O}", "formula", b->t->sys->formula,
+                        "n_frame", (json_int_t)b->n_frame, "n_ao", (json_int_t)b->n, "method",
+                        ks_json_method(&b->method, ks_basis_name(b->basis)), "backend", ks_ctx_backend(b->ctx),
+                        "threads", ks_ctx_threads(b->ctx), "isa", ks_cpu_isa(), "dgemm_gflops", ks_json_real(peak_flop),
+                        "copy_gbytes_per_s", ks_json_real(peak_bytes), "repeat", (json_int_t)a->repeat, "scf_cycles",
+                        b->scf_cycles, "ops", ops);
         KS_TRY(ks_json_save(a->json, all));
     }
 done:
@@ -410,17 +427,25 @@ int ks_cmd_bench(int argc, char **argv) {
         {"frames", 'f', KS_OPT_TEXT, "SLICE", "frames of GEOM, as one batch of one composition (default 0)", &a.frames},
         {"only", 0, KS_OPT_TEXT, "LIST", "these operations only, e.g. eri,jk,xc", &a.only},
         KS_METHOD_OPTS(a.method),
-        {"repeat", 'n', KS_OPT_INT, "N", "timed runs of each operation, of which the median counts (default 5)", &a.repeat},
+        {"repeat", 'n', KS_OPT_INT, "N", "timed runs of each operation, of which the median counts (default 5)",
+         &a.repeat},
         {"warmup", 0, KS_OPT_INT, "N", "runs before them (default 1)", &a.warmup},
         {"json", 'j', KS_OPT_TEXT, "FILE.json", "write the times as JSON", &a.json},
         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
     const ks_cli_spec spec = {
         "bench [ops|scf|train] [GEOM] [options]",
-        "Times of the integrals, grid, exchange-correlation and eigenproblem (ops), of a whole SCF (scf) and of a training\n"
-        "step (train); all of them without a group. GEOM defaults to the first frame of the shipped uracil sample. The step\n"
-        "is the published one (network d 192, 6 heads, 12 layers, refine qpt) unless --set model.* and refine.* say otherwise.\n"
-        "GFLOP/s and GB/s follow from the stated models of the work, shares from a dgemm and a copy timed on the same threads.",
-        "ksgrad bench ops --threads 2\nksgrad bench train water.xyz --grid 1 --set model.d_model=64 --json b.json", opt, 0, 2};
+        "Times of the integrals, grid, exchange-correlation and eigenproblem (ops), of a whole SCF (scf) and of a "
+        "training\n"
+        "step (train); all of them without a group. GEOM defaults to the first frame of the shipped uracil sample. The "
+        "step\n"
+        "is the published one (network d 192, 6 heads, 12 layers, refine qpt) unless --set model.* and refine.* say "
+        "otherwise.\n"
+        "GFLOP/s and GB/s follow from the stated models of the work, shares from a dgemm and a copy timed on the same "
+        "threads.",
+        "ksgrad bench ops --threads 2\nksgrad bench train water.xyz --grid 1 --set model.d_model=64 --json b.json",
+        opt,
+        0,
+        2};
     const char *arg[KS_CLI_MAX_ARG];
     int         n_arg;
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
@@ -428,7 +453,8 @@ int ks_cmd_bench(int argc, char **argv) {
     int at = 0;
     if (n_arg && (!strcmp(arg[0], "ops") || !strcmp(arg[0], "scf") || !strcmp(arg[0], "train"))) a.group = arg[at++];
     if (at < n_arg) a.geometry = arg[at++];
-    if (at < n_arg) return ks_cli_usage_error("bench", "unexpected argument '%s' (groups are ops, scf, train)", arg[at]);
+    if (at < n_arg)
+        return ks_cli_usage_error("bench", "unexpected argument '%s' (groups are ops, scf, train)", arg[at]);
     if (a.repeat < 1 || a.repeat > 10000 || a.warmup < 0 || a.warmup > 1000)
         return ks_cli_usage_error("bench", "--repeat wants 1..10000 and --warmup 0..1000");
 

@@ -12,9 +12,9 @@
 typedef struct eval_job {
     ks_cli_model    m;
     ks_frames      *frames;
-    int64_t        *index;      /* frame number in the file */
+    int64_t        *index; /* frame number in the file */
     ks_chunks      *chunks;
-    ks_data        *data;       /* labels; NULL: computed here */
+    ks_data        *data; /* labels; NULL: computed here */
     ks_label_method label;
     ks_result      *prediction; /* --prediction */
     ks_eval_options opt;
@@ -37,7 +37,8 @@ done:
     return st;
 }
 
-/* Frames of path: the named part of a split when there is one (given, or by default the run's test part), then the slice. */
+/* Frames of path: the named part of a split when there is one (given, or by default the run's test part), then the
+ * slice. */
 static ks_status choose_frames(eval_job *job, const char *path, const char *split, const char *selection) {
     ks_status  st   = KS_OK;
     ks_frames *all  = NULL;
@@ -49,8 +50,9 @@ static ks_status choose_frames(eval_job *job, const char *path, const char *spli
             KS_CHECK(part[k] < all->n_frame, KS_ERR_DATA, "%s has %lld frames, the split names frame %lld", path,
                      (long long)all->n_frame, (long long)part[k]);
     } else if (split) {
-        KS_CHECK(job->data, KS_ERR_ARG, "--split %s: %s holds no splits (train, valid and test name parts of the run's own split)",
-                 split, path);
+        KS_CHECK(job->data, KS_ERR_ARG,
+                 "--split %s: %s holds no splits (train, valid and test name parts of the run's own split)", split,
+                 path);
         KS_TRY(ks_data_split_frames(job->data, split, &part, &n_part));
     } else {
         n_part = all->n_frame;
@@ -75,8 +77,8 @@ static ks_status read_label(void *user, int64_t frame, int64_t n, double *H, dou
     eval_job *job   = user;
     ks_label  label = {.n_ao = n, .F = H};
     KS_TRY(ks_data_label_read(job->data, &job->label, job->index[frame], &label));
-    KS_CHECK(label.n_ao == n, KS_ERR_DATA, "%s: the label of frame %lld has %lld AOs, this basis gives %lld", job->frames->source,
-             (long long)job->index[frame], (long long)label.n_ao, (long long)n);
+    KS_CHECK(label.n_ao == n, KS_ERR_DATA, "%s: the label of frame %lld has %lld AOs, this basis gives %lld",
+             job->frames->source, (long long)job->index[frame], (long long)label.n_ao, (long long)n);
     KS_CHECK(label.converged, KS_ERR_DATA, "%s: the label of frame %lld did not converge", job->frames->source,
              (long long)job->index[frame]);
     *energy = label.energy;
@@ -91,14 +93,15 @@ static ks_status read_prediction(void *user, int64_t frame, int64_t n, double *H
     const int64_t    at  = f->atom_off[frame];
     (void)energy;
     (void)dipole;
-    return ks_result_matrix(job->prediction, job->index[frame], f->atom_off[frame + 1] - at, f->Z + at, f->pos + 3 * at, n, "F,H", H,
-                            NULL);
+    return ks_result_matrix(job->prediction, job->index[frame], f->atom_off[frame + 1] - at, f->Z + at, f->pos + 3 * at,
+                            n, "F,H", H, NULL);
 }
 
-/* Labels of the method in the data file when all frames have them; otherwise references are converged here, with a notice. */
+/* Labels of the method in the data file when all frames have them; otherwise references are converged here, with a
+ * notice. */
 static ks_status choose_references(eval_job *job, const char *path, int label) {
-    ks_status st    = KS_OK;
-    int64_t  *todo  = NULL, n_todo = 0;
+    ks_status st   = KS_OK;
+    int64_t  *todo = NULL, n_todo = 0;
     snprintf(job->label.xc, sizeof job->label.xc, "%s", job->m.method.xc->name);
     snprintf(job->label.basis, sizeof job->label.basis, "%s", ks_basis_name(job->m.basis));
     job->label.grid_level = job->m.method.grid_level;
@@ -110,14 +113,15 @@ static ks_status choose_references(eval_job *job, const char *path, int label) {
         }
     }
     if (job->opt.reference) {
-        snprintf(job->report.reference, sizeof job->report.reference, "labels of %s (%s/%s, grid level %d)", path, job->label.xc,
-                 job->label.basis, job->label.grid_level);
+        snprintf(job->report.reference, sizeof job->report.reference, "labels of %s (%s/%s, grid level %d)", path,
+                 job->label.xc, job->label.basis, job->label.grid_level);
     } else {
         if (!label)
             ks_log(KS_LOG_INFO, "%s: %s; references are converged here (ksgrad data label stores them)", path,
                    n_todo ? "not every frame has a label of this method" : "no labels in this file");
-        snprintf(job->report.reference, sizeof job->report.reference, "converged here to %.0e Ha, orbital gradient %.0e",
-                 job->opt.label.conv_energy, job->opt.label.conv_grad);
+        snprintf(job->report.reference, sizeof job->report.reference,
+                 "converged here to %.0e Ha, orbital gradient %.0e", job->opt.label.conv_energy,
+                 job->opt.label.conv_grad);
     }
 done:
     KS_FREE(todo);
@@ -127,10 +131,10 @@ done:
 /* ---- the run ---- */
 
 static ks_status run(eval_job *job) {
-    ks_status       st    = KS_OK;
-    ks_chunk        chunk = {0};
-    ks_eval_frame  *rows  = NULL;
-    int64_t         done  = 0;
+    ks_status      st    = KS_OK;
+    ks_chunk       chunk = {0};
+    ks_eval_frame *rows  = NULL;
+    int64_t        done  = 0;
     KS_TRY(KS_NEW(rows, job->frames->n_frame));
     for (;;) {
         KS_TRY(ks_chunks_next(job->chunks, &chunk));
@@ -142,7 +146,8 @@ static ks_status run(eval_job *job) {
             KS_TRY(ks_eval_report_add(&job->report, &f));
         }
         done += chunk.n_frame;
-        if (done < job->frames->n_frame) ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)job->frames->n_frame);
+        if (done < job->frames->n_frame)
+            ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)job->frames->n_frame);
     }
 done:
     KS_FREE(rows);
@@ -154,8 +159,8 @@ static ks_status make_folder(const char *path) {
     struct stat s;
     if (mkdir(path, 0777) != 0) {
         const int why = errno;
-        KS_CHECK(why == EEXIST && stat(path, &s) == 0 && S_ISDIR(s.st_mode), KS_ERR_IO, "cannot make the folder %s: %s", path,
-                 strerror(why == EEXIST ? ENOTDIR : why));
+        KS_CHECK(why == EEXIST && stat(path, &s) == 0 && S_ISDIR(s.st_mode), KS_ERR_IO, "cannot make the folder %s: %s",
+                 path, strerror(why == EEXIST ? ENOTDIR : why));
     }
 done:
     return st;
@@ -195,7 +200,8 @@ static ks_status evaluate(eval_job *job, const eval_args *a) {
     r->method = &job->m.method, r->basis = ks_basis_name(job->m.basis), r->refine = job->m.refine;
     r->data = path, r->split = split, r->model = a->model ? job->m.info.dir : a->prediction, r->step = job->m.info.step;
     r->first_row = 1, r->has_network = a->model != NULL;
-    const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job->m.config.device.memory_gib * 1073741824.0), .number = job->index};
+    const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job->m.config.device.memory_gib * 1073741824.0),
+                                     .number       = job->index};
     KS_TRY(ks_chunks_create(job->m.ctx, job->m.basis, job->frames, &job->m.method, INT32_MIN, &chunks, &job->chunks));
     KS_TRY(run(job));
     ks_eval_report_print(r, stdout);
@@ -209,35 +215,55 @@ int ks_cmd_eval(int argc, char **argv) {
     eval_args        a     = {.steps = -1, .cycles = 8};
     const ks_cli_opt opt[] = {
         {"data", 'd', KS_OPT_TEXT, "GEOM", "evaluate on this file (default: the run's own data file)", &a.data},
-        {"split", 0, KS_OPT_TEXT, "NAME", "train, valid or test of the run's split, or a split of an .h5, e.g. qpt/test\n"
-         "                                  (default: test; with --data: all frames)", &a.split},
-        {"frames", 'f', KS_OPT_TEXT, "SLICE", "of these frames, as a Python slice: 5, 0:8, ::100 (default: all)", &a.frames},
+        {"split", 0, KS_OPT_TEXT, "NAME",
+         "train, valid or test of the run's split, or a split of an .h5, e.g. qpt/test\n"
+         "                                  (default: test; with --data: all frames)",
+         &a.split},
+        {"frames", 'f', KS_OPT_TEXT, "SLICE", "of these frames, as a Python slice: 5, 0:8, ::100 (default: all)",
+         &a.frames},
         {"label", 0, KS_OPT_FLAG, NULL, "converge references here even if the file has labels", &a.label},
-        {"refine", 0, KS_OPT_TEXT, "KIND", "none, qpt, qptx, cdiis, anderson, damped (default: the config's eval.refine)", &a.kind},
-        {"steps", 0, KS_OPT_INT, "N", "Fock builds of the refinement (default: the config's, or the scheme's)", &a.steps},
-        {"cycles", 0, KS_OPT_INT, "N", "count SCF cycles on about the first N frames; -1: all, 0: none (default 8)", &a.cycles},
-        {"prediction", 0, KS_OPT_TEXT, "FILE", "instead of a network: somebody's Hamiltonians, in the layout of predict --out", &a.prediction},
+        {"refine", 0, KS_OPT_TEXT, "KIND",
+         "none, qpt, qptx, cdiis, anderson, damped (default: the config's eval.refine)", &a.kind},
+        {"steps", 0, KS_OPT_INT, "N", "Fock builds of the refinement (default: the config's, or the scheme's)",
+         &a.steps},
+        {"cycles", 0, KS_OPT_INT, "N", "count SCF cycles on about the first N frames; -1: all, 0: none (default 8)",
+         &a.cycles},
+        {"prediction", 0, KS_OPT_TEXT, "FILE",
+         "instead of a network: somebody's Hamiltonians, in the layout of predict --out", &a.prediction},
         {"out", 'o', KS_OPT_TEXT, "DIR", "write DIR/summary.json and DIR/per_frame.csv", &a.out},
         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
-    const ks_cli_spec spec = {
-        "eval RUN|CKPT [options]",
-        "All metrics of a trained network on frames that it has not seen, and beside them those of the same refinement\n"
-        "without network (W = 0) and of QPT's refinement without network. RUN is a run folder, of which the best checkpoint\n"
-        "is taken. References are the labels of the model's method in the data file or, when they are missing, converged\n"
-        "here to 1e-11 Ha and an orbital gradient of 1e-8. Energy, dipole and commutator are those of the last density;\n"
-        "H, eps, psi and gap those of the H that the refinement reports. psi similarity is the mean over occupied orbitals\n"
-        "of |cosine| between AO coefficient columns (the published definition), psi overlap the same in the metric of S;\n"
-        "orbitals are paired by energy, so that degenerate ones lower both. Frames whose reference does not converge are\n"
-        "left out of the means and counted. --prediction FILE --data GEOM [--set method.xc=...] evaluates somebody else's\n"
-        "Hamiltonians (with --refine none unless another is named).",
-        "ksgrad eval runs/quickstart --out eval\nksgrad eval runs/uracil/ckpt/best --data uracil.h5 --split qpt/test --refine cdiis --steps 4\n"
-        "ksgrad eval --prediction theirs.h5 --data uracil.h5 --set method.xc=pbe", opt, 0, 1};
-    const char *arg[KS_CLI_MAX_ARG];
-    int         n_arg;
-    const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
+    const ks_cli_spec spec = {"eval RUN|CKPT [options]",
+                              "All metrics of a trained network on frames that it has not seen, and beside them those "
+                              "of the same refinement\n"
+                              "without network (W = 0) and of QPT's refinement without network. RUN is a run folder, "
+                              "of which the best checkpoint\n"
+                              "is taken. References are the labels of the model's method in the data file or, when "
+                              "they are missing, converged\n"
+                              "here to 1e-11 Ha and an orbital gradient of 1e-8. Energy, dipole and commutator are "
+                              "those of the last density;\n"
+                              "H, eps, psi and gap those of the H that the refinement reports. psi similarity is the "
+                              "mean over occupied orbitals\n"
+                              "of |cosine| between AO coefficient columns (the published definition), psi overlap the "
+                              "same in the metric of S;\n"
+                              "orbitals are paired by energy, so that degenerate ones lower both. Frames whose "
+                              "reference does not converge are\n"
+                              "left out of the means and counted. --prediction FILE --data GEOM [--set method.xc=...] "
+                              "evaluates somebody else's\n"
+                              "Hamiltonians (with --refine none unless another is named).",
+                              "ksgrad eval runs/quickstart --out eval\nksgrad eval runs/uracil/ckpt/best --data "
+                              "uracil.h5 --split qpt/test --refine cdiis --steps 4\n"
+                              "ksgrad eval --prediction theirs.h5 --data uracil.h5 --set method.xc=pbe",
+                              opt,
+                              0,
+                              1};
+    const char       *arg[KS_CLI_MAX_ARG];
+    int               n_arg;
+    const int         rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
-    if (n_arg == 0 && !a.prediction) return ks_cli_usage_error("eval", "missing argument: a run folder or a checkpoint");
-    if (n_arg == 1 && a.prediction) return ks_cli_usage_error("eval", "--prediction takes the place of a run or checkpoint");
+    if (n_arg == 0 && !a.prediction)
+        return ks_cli_usage_error("eval", "missing argument: a run folder or a checkpoint");
+    if (n_arg == 1 && a.prediction)
+        return ks_cli_usage_error("eval", "--prediction takes the place of a run or checkpoint");
     if (a.prediction && !a.data) return ks_cli_usage_error("eval", "--prediction needs --data GEOM");
     if (a.cycles < -1) return ks_cli_usage_error("eval", "--cycles %lld is below -1", (long long)a.cycles);
     a.model = n_arg ? arg[0] : NULL;

@@ -22,7 +22,8 @@ typedef struct predict_arrays {
 } predict_arrays;
 
 static void arrays_free(ks_ctx *ctx, predict_arrays *a) {
-    double **backend[] = {&a->W, &a->H0}, **host[] = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos};
+    double **backend[] = {&a->W, &a->H0},
+           **host[]    = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos};
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
 }
@@ -52,8 +53,8 @@ done:
     return st;
 }
 
-static ks_status report_frame(predict_job *job, const ks_chunk *chunk, predict_arrays *a, int64_t k, int masked, int n_build,
-                              double seconds) {
+static ks_status report_frame(predict_job *job, const ks_chunk *chunk, predict_arrays *a, int64_t k, int masked,
+                              int n_build, double seconds) {
     ks_status         st   = KS_OK;
     ks_ctx           *ctx  = job->m.ctx;
     int32_t           slot = 0;
@@ -71,13 +72,26 @@ static ks_status report_frame(predict_job *job, const ks_chunk *chunk, predict_a
     ks_dipole(sys->n_atom, sys->Z, a->pos, n, a->dip, a->P + mat, mu);
     const double gap = n_occ > 0 && n_occ < n ? a->eps[n_occ] - a->eps[n_occ - 1] : (double)NAN;
     printf("%7lld  %18.10f  %8.4f  %9.4f  %10.2e  %9.1f%s\n", (long long)number, a->E[k], gap * KS_HARTREE_EV,
-           sqrt(mu[0] * mu[0] + mu[1] * mu[1] + mu[2] * mu[2]) * KS_AU_DEBYE, rms, 1e3 * seconds, masked ? "  SMALL GAP" : "");
+           sqrt(mu[0] * mu[0] + mu[1] * mu[1] + mu[2] * mu[2]) * KS_AU_DEBYE, rms, 1e3 * seconds,
+           masked ? "  SMALL GAP" : "");
     job->n_masked += masked;
     if (job->out) {
-        const ks_result_frame r = {.index = number, .n_atom = sys->n_atom, .n_ao = n, .Z = sys->Z, .pos = a->pos,
-                                   .charge = (int32_t)(sys->n_electron - 2 * n_occ), .n_electron = 2 * n_occ, .converged = 0,
-                                   .cycles = n_build, .energy = a->E[k], .dipole = {mu[0], mu[1], mu[2]}, .eps = a->eps,
-                                   .F = a->H + mat, .P = a->P + mat, .S = a->S, .C = a->C};
+        const ks_result_frame r = {.index      = number,
+                                   .n_atom     = sys->n_atom,
+                                   .n_ao       = n,
+                                   .Z          = sys->Z,
+                                   .pos        = a->pos,
+                                   .charge     = (int32_t)(sys->n_electron - 2 * n_occ),
+                                   .n_electron = 2 * n_occ,
+                                   .converged  = 0,
+                                   .cycles     = n_build,
+                                   .energy     = a->E[k],
+                                   .dipole     = {mu[0], mu[1], mu[2]},
+                                   .eps        = a->eps,
+                                   .F          = a->H + mat,
+                                   .P          = a->P + mat,
+                                   .S          = a->S,
+                                   .C          = a->C};
         KS_TRY(ks_result_add(job->out, &r));
     }
 done:
@@ -119,20 +133,26 @@ int ks_cmd_predict(int argc, char **argv) {
     const ks_cli_opt opt[] = {
         {"frames", 'f', KS_OPT_TEXT, "SLICE", "frames as a Python slice: 5, 0:8, ::100 (default: all)", &selection},
         {"charge", 0, KS_OPT_INT, "Q", "total charge of every frame (default: the file's, or 0)", &charge},
-        {"refine", 0, KS_OPT_TEXT, "KIND", "none, qpt, qptx, cdiis, anderson, damped (default: the config's eval.refine)", &kind},
+        {"refine", 0, KS_OPT_TEXT, "KIND",
+         "none, qpt, qptx, cdiis, anderson, damped (default: the config's eval.refine)", &kind},
         {"steps", 0, KS_OPT_INT, "N", "Fock builds of the refinement (default: the config's, or the scheme's)", &steps},
         {"out", 'o', KS_OPT_TEXT, "FILE.h5", "write E, eps, F (= H), P, S, C, dipole of each frame", &out},
         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
-    const ks_cli_spec spec = {
-        "predict RUN|CKPT GEOM [options]",
-        "Predicts the Hamiltonian of each frame of GEOM with a trained network, refines it, and prints energy (of the last\n"
-        "density), gap (of H), dipole, root-mean-square of the commutator (0 at self-consistency) and time. RUN is a run\n"
-        "folder, of which the best checkpoint is taken. A file of --out starts an SCF: ksgrad scf GEOM --guess FILE.h5.",
-        "ksgrad predict runs/quickstart new.xyz --out new.h5\nksgrad predict runs/uracil/ckpt/best uracil.npz --frames 0:8 --refine cdiis --steps 4",
-        opt, 2, 2};
-    const char *arg[KS_CLI_MAX_ARG];
-    int         n_arg;
-    const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
+    const ks_cli_spec spec = {"predict RUN|CKPT GEOM [options]",
+                              "Predicts the Hamiltonian of each frame of GEOM with a trained network, refines it, and "
+                              "prints energy (of the last\n"
+                              "density), gap (of H), dipole, root-mean-square of the commutator (0 at "
+                              "self-consistency) and time. RUN is a run\n"
+                              "folder, of which the best checkpoint is taken. A file of --out starts an SCF: ksgrad "
+                              "scf GEOM --guess FILE.h5.",
+                              "ksgrad predict runs/quickstart new.xyz --out new.h5\nksgrad predict "
+                              "runs/uracil/ckpt/best uracil.npz --frames 0:8 --refine cdiis --steps 4",
+                              opt,
+                              2,
+                              2};
+    const char       *arg[KS_CLI_MAX_ARG];
+    int               n_arg;
+    const int         rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
 
     ks_status   st  = KS_OK;
@@ -147,15 +167,21 @@ int ks_cmd_predict(int argc, char **argv) {
     KS_TRY(ks_refine_create(job.m.ctx, &job.m.refine, &job.refine));
     snprintf(refine, sizeof refine, "%s, %d Fock builds", ks_refine_kind_name(job.m.refine.kind), job.m.refine.n_build);
     if (out) {
-        const ks_result_head head = {.kind = "predict", .source = arg[1], .model = job.m.info.dir, .method = &job.m.method,
-                                     .basis = ks_basis_name(job.m.basis), .guess = "network", .refine = refine};
+        const ks_result_head head = {.kind   = "predict",
+                                     .source = arg[1],
+                                     .model  = job.m.info.dir,
+                                     .method = &job.m.method,
+                                     .basis  = ks_basis_name(job.m.basis),
+                                     .guess  = "network",
+                                     .refine = refine};
         KS_TRY(ks_result_create(out, &head, &job.out));
     }
-    const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job.m.config.device.memory_gib * 1073741824.0), .number = job.index};
+    const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job.m.config.device.memory_gib * 1073741824.0),
+                                     .number       = job.index};
     KS_TRY(ks_chunks_create(job.m.ctx, job.m.basis, job.frames, &job.m.method, (int32_t)charge, &chunks, &job.chunks));
-    printf("%s: %lld frame%s, %s/%s, grid level %d, refinement %s, network of step %lld\n", arg[1], (long long)job.frames->n_frame,
-           job.frames->n_frame == 1 ? "" : "s", job.m.method.xc->name, ks_basis_name(job.m.basis), job.m.method.grid_level, refine,
-           (long long)job.m.info.step);
+    printf("%s: %lld frame%s, %s/%s, grid level %d, refinement %s, network of step %lld\n", arg[1],
+           (long long)job.frames->n_frame, job.frames->n_frame == 1 ? "" : "s", job.m.method.xc->name,
+           ks_basis_name(job.m.basis), job.m.method.grid_level, refine, (long long)job.m.info.step);
     printf("  frame                E/Ha    gap/eV   dipole/D  commutator         ms\n");
     for (;;) {
         KS_TRY(ks_chunks_next(job.chunks, &chunk));
@@ -164,7 +190,8 @@ int ks_cmd_predict(int argc, char **argv) {
     }
     if (out) KS_TRY(ks_result_commit(&job.out));
     if (job.n_masked)
-        ks_log(KS_LOG_WARN, "%lld frames met a HOMO-LUMO gap below 1e-4 Ha: their densities are arbitrary", (long long)job.n_masked);
+        ks_log(KS_LOG_WARN, "%lld frames met a HOMO-LUMO gap below 1e-4 Ha: their densities are arbitrary",
+               (long long)job.n_masked);
 done:
     ks_refine_destroy(&job.refine);
     ks_chunks_destroy(&job.chunks);

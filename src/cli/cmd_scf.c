@@ -6,24 +6,24 @@
 #include "io/result.h"
 
 typedef struct scf_job {
-    ks_config       config;
-    ks_method       method;
-    ks_ctx         *ctx;
-    ks_basis       *basis;
-    ks_frames      *frames;
-    int64_t        *index; /* frame number in the file */
-    ks_chunks      *chunks;
-    const char     *guess_path; /* NULL: minao or core */
-    ks_result      *guess, *out;
-    json_t         *json; /* array of frames, or NULL */
-    int64_t         n_unconverged;
-    double          seconds;
+    ks_config   config;
+    ks_method   method;
+    ks_ctx     *ctx;
+    ks_basis   *basis;
+    ks_frames  *frames;
+    int64_t    *index; /* frame number in the file */
+    ks_chunks  *chunks;
+    const char *guess_path; /* NULL: minao or core */
+    ks_result  *guess, *out;
+    json_t     *json; /* array of frames, or NULL */
+    int64_t     n_unconverged;
+    double      seconds;
 } scf_job;
 
 /* Batch matrices of one chunk: host and backend copies. */
 typedef struct scf_arrays {
-    double       *F, *P, *C, *eps, *start;       /* backend */
-    double       *hF, *hP, *hC, *heps, *hS;      /* host; hS one frame */
+    double       *F, *P, *C, *eps, *start;  /* backend */
+    double       *hF, *hP, *hC, *heps, *hS; /* host; hS one frame */
     ks_scf_frame *frame;
     int64_t       mat, vec;
 } scf_arrays;
@@ -78,42 +78,54 @@ done:
 }
 
 static ks_status report_frame(scf_job *job, const ks_chunk *chunk, const scf_arrays *a, int64_t k, double seconds) {
-    ks_status           st     = KS_OK;
-    const ks_scf_frame *f      = &a->frame[k];
-    const int64_t       frame  = chunk->frame[k], number = job->index[frame];
-    int32_t             slot   = 0;
-    const ks_tensors   *t      = ks_chunk_tensors(chunk, k, &slot);
-    const ks_system    *sys    = t->sys;
-    const int64_t       nn     = sys->n_ao * sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), vec = ks_chunk_vec_offset(chunk, k);
-    const int64_t       n_elec = 2 * (int64_t)t->n_occ[slot * t->method.n_spin];
-    int64_t             n_grid = 0;
-    double              mu     = 0;
+    ks_status           st    = KS_OK;
+    const ks_scf_frame *f     = &a->frame[k];
+    const int64_t       frame = chunk->frame[k], number = job->index[frame];
+    int32_t             slot = 0;
+    const ks_tensors   *t    = ks_chunk_tensors(chunk, k, &slot);
+    const ks_system    *sys  = t->sys;
+    const int64_t nn = sys->n_ao * sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), vec = ks_chunk_vec_offset(chunk, k);
+    const int64_t n_elec = 2 * (int64_t)t->n_occ[slot * t->method.n_spin];
+    int64_t       n_grid = 0;
+    double        mu     = 0;
     for (int x = 0; x < 3; x++) mu += f->dipole[x] * f->dipole[x];
     KS_TRY(ks_grid_n_points(sys, job->method.grid_level, &n_grid));
     if (job->method.xc->family == KS_XC_NONE) n_grid = 0;
-    printf("%7lld  %18.10f  %6d  %8.4f  %9.4f  %8.3f  %s\n", (long long)number, f->energy, f->cycles, f->gap * KS_HARTREE_EV,
-           sqrt(mu) * KS_AU_DEBYE, seconds, f->converged ? "" : "NOT CONVERGED");
+    printf("%7lld  %18.10f  %6d  %8.4f  %9.4f  %8.3f  %s\n", (long long)number, f->energy, f->cycles,
+           f->gap * KS_HARTREE_EV, sqrt(mu) * KS_AU_DEBYE, seconds, f->converged ? "" : "NOT CONVERGED");
     if (!f->converged) {
         job->n_unconverged++;
-        ks_log(KS_LOG_WARN, "frame %lld did not converge in %d cycles: orbital gradient %.2e (limit %.1e)", (long long)number,
-               f->cycles, f->grad_rms, job->config.scf.conv_grad);
+        ks_log(KS_LOG_WARN, "frame %lld did not converge in %d cycles: orbital gradient %.2e (limit %.1e)",
+               (long long)number, f->cycles, f->grad_rms, job->config.scf.conv_grad);
     }
     if (job->json)
         json_array_append_new(
-            job->json,
-            json_pack("{s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:[o,o,o], s:I, s:I, s:I, s:o, s:o, s:o, s:s}", "frame", (json_int_t)number,
-                      "converged", f->converged, "cycles", f->cycles, "energy_Ha", ks_json_real(f->energy), "gap_eV",
-                      ks_json_real(f->gap * KS_HARTREE_EV), "homo_Ha", ks_json_real(f->homo), "lumo_Ha", ks_json_real(f->lumo),
-                      "dipole_D", ks_json_real(f->dipole[0] * KS_AU_DEBYE), ks_json_real(f->dipole[1] * KS_AU_DEBYE),
-                      ks_json_real(f->dipole[2] * KS_AU_DEBYE), "n_ao", (json_int_t)sys->n_ao, "n_electrons", (json_int_t)n_elec,
-                      "n_grid", (json_int_t)n_grid, "electrons_on_grid", ks_json_real(f->n_elec_grid), "grad_rms",
-                      ks_json_real(f->grad_rms), "seconds", ks_json_real(seconds), "formula", sys->formula));
+            job->json, json_pack("{s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:[o,o,o], s:I, s:I, s:I, s:o, s:o, s:o, s:s}",
+                                 "frame", (json_int_t)number, "converged", f->converged, "cycles", f->cycles,
+                                 "energy_Ha", ks_json_real(f->energy), "gap_eV", ks_json_real(f->gap * KS_HARTREE_EV),
+                                 "homo_Ha", ks_json_real(f->homo), "lumo_Ha", ks_json_real(f->lumo), "dipole_D",
+                                 ks_json_real(f->dipole[0] * KS_AU_DEBYE), ks_json_real(f->dipole[1] * KS_AU_DEBYE),
+                                 ks_json_real(f->dipole[2] * KS_AU_DEBYE), "n_ao", (json_int_t)sys->n_ao, "n_electrons",
+                                 (json_int_t)n_elec, "n_grid", (json_int_t)n_grid, "electrons_on_grid",
+                                 ks_json_real(f->n_elec_grid), "grad_rms", ks_json_real(f->grad_rms), "seconds",
+                                 ks_json_real(seconds), "formula", sys->formula));
     if (job->out) {
-        ks_result_frame r = {.index = number, .n_atom = sys->n_atom, .n_ao = sys->n_ao, .Z = sys->Z,
-                             .pos = job->frames->pos + 3 * job->frames->atom_off[frame], .charge = (int32_t)(sys->n_electron - n_elec),
-                             .n_electron = n_elec, .converged = f->converged, .cycles = f->cycles, .energy = f->energy,
-                             .dipole = {f->dipole[0], f->dipole[1], f->dipole[2]}, .eps = a->heps + vec, .F = a->hF + mat,
-                             .P = a->hP + mat, .S = a->hS, .C = a->hC + mat};
+        ks_result_frame r = {.index      = number,
+                             .n_atom     = sys->n_atom,
+                             .n_ao       = sys->n_ao,
+                             .Z          = sys->Z,
+                             .pos        = job->frames->pos + 3 * job->frames->atom_off[frame],
+                             .charge     = (int32_t)(sys->n_electron - n_elec),
+                             .n_electron = n_elec,
+                             .converged  = f->converged,
+                             .cycles     = f->cycles,
+                             .energy     = f->energy,
+                             .dipole     = {f->dipole[0], f->dipole[1], f->dipole[2]},
+                             .eps        = a->heps + vec,
+                             .F          = a->hF + mat,
+                             .P          = a->hP + mat,
+                             .S          = a->hS,
+                             .C          = a->hC + mat};
         KS_TRY(ks_mem_to_host(job->ctx, a->hS, t->S + slot * nn, (size_t)nn * sizeof *a->hS));
         KS_TRY(ks_result_add(job->out, &r));
     }
@@ -148,7 +160,8 @@ static const char *guess_name(const scf_job *job) {
     return job->guess_path ? job->guess_path : job->method.guess == KS_GUESS_CORE ? "core" : "minao";
 }
 
-static ks_status open_job(scf_job *job, const char *geometry, const char *selection, const char *out, const char *json) {
+static ks_status open_job(scf_job *job, const char *geometry, const char *selection, const char *out,
+                          const char *json) {
     ks_status         st       = KS_OK;
     const char *const inputs[] = {geometry, job->guess_path};
     KS_TRY(ks_cli_not_input("--out", out, 2, (const char *const[]){geometry, NULL}));
@@ -160,9 +173,13 @@ static ks_status open_job(scf_job *job, const char *geometry, const char *select
     if (job->guess_path) KS_TRY(ks_result_open(job->guess_path, &job->guess));
     if (json) KS_CHECK(job->json = json_array(), KS_ERR_NOMEM, "JSON array");
     if (out) {
-        const ks_result_head head = {.kind = "scf", .source = geometry, .method = &job->method, .basis = ks_basis_name(job->basis),
-                                     .guess = guess_name(job), .conv_energy = job->config.scf.conv_energy,
-                                     .conv_grad = job->config.scf.conv_grad};
+        const ks_result_head head = {.kind        = "scf",
+                                     .source      = geometry,
+                                     .method      = &job->method,
+                                     .basis       = ks_basis_name(job->basis),
+                                     .guess       = guess_name(job),
+                                     .conv_energy = job->config.scf.conv_energy,
+                                     .conv_grad   = job->config.scf.conv_grad};
         KS_TRY(ks_result_create(out, &head, &job->out));
     }
 done:
@@ -179,15 +196,16 @@ static ks_status save_json(scf_job *job, const char *path) {
 }
 
 int ks_cmd_scf(int argc, char **argv) {
-    ks_method_args method = {0};
-    const char    *selection = NULL, *guess = "minao", *out = NULL, *json = NULL;
-    int64_t        charge = INT32_MIN, max_cycle = -1;
-    double         conv = (double)NAN, conv_grad = (double)NAN; /* not given */
+    ks_method_args   method    = {0};
+    const char      *selection = NULL, *guess = "minao", *out = NULL, *json = NULL;
+    int64_t          charge = INT32_MIN, max_cycle = -1;
+    double           conv = (double)NAN, conv_grad = (double)NAN; /* not given */
     const ks_cli_opt opt[] = {
         {"frames", 'f', KS_OPT_TEXT, "SLICE", "frames as a Python slice: 5, 0:8, ::100 (default: all)", &selection},
         KS_METHOD_OPTS(method),
         {"charge", 0, KS_OPT_INT, "Q", "total charge of every frame (default: the file's, or 0)", &charge},
-        {"guess", 0, KS_OPT_TEXT, "HOW", "minao, core, or a file of scf --out or predict --out (default minao)", &guess},
+        {"guess", 0, KS_OPT_TEXT, "HOW", "minao, core, or a file of scf --out or predict --out (default minao)",
+         &guess},
         {"conv", 0, KS_OPT_REAL, "HA", "energy change at convergence (default 1e-9)", &conv},
         {"conv-grad", 0, KS_OPT_REAL, "X", "rms orbital gradient at convergence (default 1e-5)", &conv_grad},
         {"max-cycle", 0, KS_OPT_INT, "N", "most cycles (default 50)", &max_cycle},
@@ -200,8 +218,13 @@ int ks_cmd_scf(int argc, char **argv) {
         "many frames at a time as memory carries. Frames may differ in composition.\n"
         "The default tolerances give energies to 1e-9 Ha and orbital energies to 1e-6 Ha of the limit. For labels use\n"
         "--conv 1e-11 --conv-grad 1e-8. A frame that does not converge is reported and kept (converged = 0); the\n"
-        "others go on, and the exit code is 6 at the end. An existing --out file is replaced only if it is such a file.",
-        "ksgrad scf water.xyz --xc pbe0 --grid 3\nksgrad scf uracil.npz --frames 0:8 --out uracil_scf.h5 --json uracil_scf.json", opt, 1, 1};
+        "others go on, and the exit code is 6 at the end. An existing --out file is replaced only if it is such a "
+        "file.",
+        "ksgrad scf water.xyz --xc pbe0 --grid 3\nksgrad scf uracil.npz --frames 0:8 --out uracil_scf.h5 --json "
+        "uracil_scf.json",
+        opt,
+        1,
+        1};
     const char *arg[KS_CLI_MAX_ARG];
     int         n_arg;
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
@@ -217,8 +240,8 @@ int ks_cmd_scf(int argc, char **argv) {
     KS_TRY(ks_cli_method_config(&method, &job.config));
     KS_CHECK(isnan(conv) || conv > 0, KS_ERR_ARG, "--conv %g must be positive", conv);
     KS_CHECK(isnan(conv_grad) || conv_grad > 0, KS_ERR_ARG, "--conv-grad %g must be positive", conv_grad);
-    KS_CHECK(max_cycle == -1 || (max_cycle >= 1 && max_cycle <= 10000), KS_ERR_ARG, "--max-cycle %lld is outside 1..10000",
-             (long long)max_cycle);
+    KS_CHECK(max_cycle == -1 || (max_cycle >= 1 && max_cycle <= 10000), KS_ERR_ARG,
+             "--max-cycle %lld is outside 1..10000", (long long)max_cycle);
     if (!isnan(conv)) job.config.scf.conv_energy = conv;
     if (!isnan(conv_grad)) job.config.scf.conv_grad = conv_grad;
     if (max_cycle > 0) job.config.scf.max_cycle = (int)max_cycle;
@@ -226,9 +249,10 @@ int ks_cmd_scf(int argc, char **argv) {
     const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job.config.device.memory_gib * 1073741824.0),
                                      .number       = job.index};
     KS_TRY(ks_chunks_create(job.ctx, job.basis, job.frames, &job.method, (int32_t)charge, &chunks, &job.chunks));
-    printf("%s: %lld frame%s, %s/%s, grid level %d, guess %s, %s, %d thread%s\n", arg[0], (long long)job.frames->n_frame,
-           job.frames->n_frame == 1 ? "" : "s", job.method.xc->name, ks_basis_name(job.basis), job.method.grid_level, guess_name(&job),
-           ks_ctx_backend(job.ctx), ks_ctx_threads(job.ctx), ks_ctx_threads(job.ctx) == 1 ? "" : "s");
+    printf("%s: %lld frame%s, %s/%s, grid level %d, guess %s, %s, %d thread%s\n", arg[0],
+           (long long)job.frames->n_frame, job.frames->n_frame == 1 ? "" : "s", job.method.xc->name,
+           ks_basis_name(job.basis), job.method.grid_level, guess_name(&job), ks_ctx_backend(job.ctx),
+           ks_ctx_threads(job.ctx), ks_ctx_threads(job.ctx) == 1 ? "" : "s");
     printf("  frame                E/Ha  cycles    gap/eV   dipole/D   seconds\n");
     for (;;) {
         KS_TRY(ks_chunks_next(job.chunks, &chunk));
@@ -239,8 +263,8 @@ int ks_cmd_scf(int argc, char **argv) {
            (long long)job.frames->n_frame, job.seconds);
     if (json) KS_TRY(save_json(&job, json));
     if (out) KS_TRY(ks_result_commit(&job.out));
-    KS_CHECK(job.n_unconverged == 0, KS_ERR_NUMERIC, "%lld of %lld frames did not converge in %d cycles", (long long)job.n_unconverged,
-             (long long)job.frames->n_frame, job.config.scf.max_cycle);
+    KS_CHECK(job.n_unconverged == 0, KS_ERR_NUMERIC, "%lld of %lld frames did not converge in %d cycles",
+             (long long)job.n_unconverged, (long long)job.frames->n_frame, job.config.scf.max_cycle);
 done:
     ks_chunks_destroy(&job.chunks);
     ks_result_close(&job.out);

@@ -19,7 +19,8 @@ ks_status ks_eval_report_add(ks_eval_report *r, const ks_eval_frame *frame) {
     r->frame[r->n_frame++] = *frame;
     if (!frame->ref_converged) {
         r->n_reference_unconverged++;
-        ks_log(KS_LOG_WARN, "frame %lld: its reference did not converge; left out of the means", (long long)frame->frame);
+        ks_log(KS_LOG_WARN, "frame %lld: its reference did not converge; left out of the means",
+               (long long)frame->frame);
         goto done;
     }
     for (int row = 0; row < KS_EVAL_ROWS; row++) {
@@ -62,7 +63,8 @@ static void print_worst(const ks_eval_report *r, FILE *out) {
         if (r->frame[k].ref_converged) w[n++] = (worst){r->frame[k].frame, r->frame[k].row[row].value[KS_METRIC_h]};
     qsort(w, (size_t)n, sizeof *w, by_value);
     fprintf(out, "worst frames (H):");
-    for (int64_t k = 0; k < n && k < 5; k++) fprintf(out, "%s %lld (%.4g uHa)", k ? "," : "", (long long)w[k].frame, w[k].value);
+    for (int64_t k = 0; k < n && k < 5; k++)
+        fprintf(out, "%s %lld (%.4g uHa)", k ? "," : "", (long long)w[k].frame, w[k].value);
     fprintf(out, "\n");
     KS_FREE(w);
 }
@@ -71,12 +73,12 @@ void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
     const double      n       = r->n_frame ? (double)r->n_frame : 1;
     const char *const title[] = {r->has_network ? "network" : "prediction", "no network", "no network, qpt"};
     ks_metrics        mean[KS_EVAL_ROWS];
-    fprintf(out, "%s  %s%s  %lld frames  %s/%s, grid level %d\n", r->data, r->split ? "split " : "all frames", r->split ? r->split : "",
-            (long long)r->n_frame, r->method->xc->name, r->basis, r->method->grid_level);
+    fprintf(out, "%s  %s%s  %lld frames  %s/%s, grid level %d\n", r->data, r->split ? "split " : "all frames",
+            r->split ? r->split : "", (long long)r->n_frame, r->method->xc->name, r->basis, r->method->grid_level);
     fprintf(out, "%s", r->model);
     if (r->has_network) fprintf(out, "  step %lld", (long long)r->step);
-    fprintf(out, "  refinement %s, %d Fock builds\nreference: %s\n\n%-26s%-5s", ks_refine_kind_name(r->refine.kind), r->refine.n_build,
-            r->reference, "", "");
+    fprintf(out, "  refinement %s, %d Fock builds\nreference: %s\n\n%-26s%-5s", ks_refine_kind_name(r->refine.kind),
+            r->refine.n_build, r->reference, "", "");
     for (int row = r->first_row ? 0 : 1; row < KS_EVAL_ROWS; row++) {
         mean[row] = ks_metrics_mean(&r->sum[row]);
         fprintf(out, "  %14s", title[row]);
@@ -85,7 +87,8 @@ void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
     for (int k = 0; k < KS_METRIC_COUNT; k++) {
         const ks_metric_info *info = ks_metric_get_info(k);
         fprintf(out, "%-26s%-5s", info->title, info->unit);
-        for (int row = r->first_row ? 0 : 1; row < KS_EVAL_ROWS; row++) print_value(out, mean[row].has[k], mean[row].value[k]);
+        for (int row = r->first_row ? 0 : 1; row < KS_EVAL_ROWS; row++)
+            print_value(out, mean[row].has[k], mean[row].value[k]);
         if ((k == KS_METRIC_cycles || k == KS_METRIC_cycles_minao) && r->n_cycles)
             fprintf(out, "  (%lld frames)", (long long)r->n_cycles);
         fprintf(out, "\n");
@@ -98,7 +101,8 @@ void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
         fprintf(out, "references that did not converge: %lld (left out)\n", (long long)r->n_reference_unconverged);
     for (int row = 0; row < KS_EVAL_ROWS; row++) {
         if (r->n_masked[row])
-            fprintf(out, "%s: %lld frames met a gap below 1e-4 Ha or a non-finite value\n", title[row], (long long)r->n_masked[row]);
+            fprintf(out, "%s: %lld frames met a gap below 1e-4 Ha or a non-finite value\n", title[row],
+                    (long long)r->n_masked[row]);
         if (r->n_scf_unconverged[row])
             fprintf(out, "%s: %lld SCFs from here did not converge; their cycles are the limit\n", title[row],
                     (long long)r->n_scf_unconverged[row]);
@@ -114,8 +118,8 @@ static json_t *row_json(const ks_eval_report *r, int row) {
 }
 
 static ks_status save_summary(const ks_eval_report *r, const char *path) {
-    const double n    = r->n_frame ? (double)r->n_frame : 1;
-    json_t      *ms   = json_object(), *all = json_object();
+    const double n  = r->n_frame ? (double)r->n_frame : 1;
+    json_t      *ms = json_object(), *all = json_object();
     json_object_set_new(ms, "tensors", ks_json_real(1e3 * r->seconds.tensors / n));
     json_object_set_new(ms, "network", r->has_network ? ks_json_real(1e3 * r->seconds.network / n) : json_null());
     json_object_set_new(ms, "refine", ks_json_real(1e3 * r->seconds.refine / n));
@@ -128,7 +132,9 @@ static ks_status save_summary(const ks_eval_report *r, const char *path) {
     json_object_set_new(all, "step", r->has_network ? json_integer(r->step) : json_null());
     json_object_set_new(all, "method", ks_json_method(r->method, r->basis));
     json_object_set_new(all, "reference", json_string(r->reference));
-    json_object_set_new(all, "refine", json_pack("{s:s, s:i}", "kind", ks_refine_kind_name(r->refine.kind), "steps", r->refine.n_build));
+    json_object_set_new(
+        all, "refine",
+        json_pack("{s:s, s:i}", "kind", ks_refine_kind_name(r->refine.kind), "steps", r->refine.n_build));
     for (int row = 0; row < KS_EVAL_ROWS; row++)
         json_object_set_new(all, ks_eval_row_name(row), row || r->first_row ? row_json(r, row) : json_null());
     json_object_set_new(all, "ms_per_frame", ms);

@@ -75,7 +75,8 @@ ks_status ks_out_open(ks_out_file *out, const char *path) {
     struct stat s;
     *out = (ks_out_file){0};
     KS_CHECK(path[0] && strlen(path) < sizeof out->path, KS_ERR_ARG, "output path '%s' is empty or too long", path);
-    KS_CHECK(stat(path, &s) != 0 || S_ISREG(s.st_mode), KS_ERR_IO, "%s exists and is not a regular file: not replaced", path);
+    KS_CHECK(stat(path, &s) != 0 || S_ISREG(s.st_mode), KS_ERR_IO, "%s exists and is not a regular file: not replaced",
+             path);
     snprintf(out->path, sizeof out->path, "%s", path);
     snprintf(out->temporary, sizeof out->temporary, "%s.%ld.tmp", path, (long)getpid());
     out->file = fopen(out->temporary, "wx");
@@ -85,11 +86,11 @@ done:
 }
 
 ks_status ks_out_commit(ks_out_file *out) {
-    ks_status  st      = KS_OK;
-    const int  written = !ferror(out->file) && fflush(out->file) == 0 && fsync(fileno(out->file)) == 0;
-    const int  why     = errno;
-    const int  closed  = fclose(out->file) == 0;
-    out->file          = NULL;
+    ks_status st      = KS_OK;
+    const int written = !ferror(out->file) && fflush(out->file) == 0 && fsync(fileno(out->file)) == 0;
+    const int why     = errno;
+    const int closed  = fclose(out->file) == 0;
+    out->file         = NULL;
     KS_CHECK(written && closed, KS_ERR_IO, "cannot write %s: %s", out->temporary, strerror(why));
     KS_CHECK(rename(out->temporary, out->path) == 0, KS_ERR_IO, "cannot rename %s to %s: %s", out->temporary, out->path,
              strerror(errno));
@@ -111,8 +112,8 @@ ks_status ks_json_save(const char *path, json_t *value) {
     ks_out_file out = {0};
     KS_CHECK(value, KS_ERR_NOMEM, "JSON for %s", path);
     KS_TRY(ks_out_open(&out, path));
-    KS_CHECK(json_dumpf(value, out.file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', out.file) != EOF, KS_ERR_IO,
-             "cannot write %s: %s", out.temporary, strerror(errno));
+    KS_CHECK(json_dumpf(value, out.file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', out.file) != EOF,
+             KS_ERR_IO, "cannot write %s: %s", out.temporary, strerror(errno));
     KS_TRY(ks_out_commit(&out));
 done:
     ks_out_discard(&out);
@@ -147,7 +148,7 @@ done:
 }
 
 ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out) {
-    ks_status          st = KS_OK;
+    ks_status          st    = KS_OK;
     int                n_set = 0;
     const char *const *sets  = ks_cli_sets(&n_set);
     *out                     = (ks_cli_model){0};

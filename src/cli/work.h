@@ -11,10 +11,11 @@
 typedef struct ks_method_args {
     const char *xc, *basis, *grid, *guess;
 } ks_method_args;
-#define KS_METHOD_OPTS(a)                                                                                                  \
-    {"xc", 0, KS_OPT_TEXT, "NAME", "functional: lda, pbe, pbe0, blyp, b3lyp5, hf (default b3lyp5)", &(a).xc},             \
-    {"basis", 0, KS_OPT_TEXT, "NAME", "basis set name or Gaussian94 file (default def2-svp)", &(a).basis},                 \
-    {"grid", 0, KS_OPT_TEXT, "LEVEL", "PySCF grid level 0..3 (default 3)", &(a).grid}
+#define KS_METHOD_OPTS(a)                                                                                              \
+    {"xc", 0, KS_OPT_TEXT, "NAME", "functional: lda, pbe, pbe0, blyp, b3lyp5, hf (default b3lyp5)", &(a).xc},          \
+        {"basis", 0, KS_OPT_TEXT, "NAME", "basis set name or Gaussian94 file (default def2-svp)", &(a).basis}, {       \
+        "grid", 0, KS_OPT_TEXT, "LEVEL", "PySCF grid level 0..3 (default 3)", &(a).grid                                \
+    }
 
 /* Turns the options that were given into --set method.X=... and loads the config (defaults, then all --set). */
 KS_NODISCARD ks_status ks_cli_method_config(const ks_method_args *args, ks_config *config);
@@ -53,7 +54,8 @@ typedef struct ks_cli_model {
     ks_model          *model;
     ks_checkpoint_info info;
 } ks_cli_model;
-/* path: run folder (its best checkpoint; what was chosen is logged), checkpoint or model.h5. kind NULL, steps -1: not given. */
+/* path: run folder (its best checkpoint; what was chosen is logged), checkpoint or model.h5. kind NULL, steps -1: not
+ * given. */
 KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out);
 /* The same without a network: method, refinement and device from the command line's --set. */
 KS_NODISCARD ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *out);

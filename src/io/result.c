@@ -43,7 +43,8 @@ static ks_status write_head(ks_h5 *f, const ks_result_head *head) {
     KS_TRY(ks_h5_set_i64(f, "method", "grid_level", head->method->grid_level));
     KS_TRY(ks_h5_set_string(f, "method", "guess", head->guess));
     KS_TRY(ks_h5_set_i64(f, "method", "spherical", 1));
-    KS_TRY(ks_h5_set_string(f, "method", "ao_order", "pyscf: by atom, l, contraction; p = x, y, z; d = xy, yz, z2, xz, x2-y2"));
+    KS_TRY(ks_h5_set_string(f, "method", "ao_order",
+                            "pyscf: by atom, l, contraction; p = x, y, z; d = xy, yz, z2, xz, x2-y2"));
     KS_TRY(ks_h5_set_f64(f, "method", "bohr_in_angstrom", KS_BOHR_ANG));
     if (head->refine) {
         KS_TRY(ks_h5_set_string(f, "method", "refine", head->refine));
@@ -63,7 +64,8 @@ ks_status ks_result_create(const char *path, const ks_result_head *head, ks_resu
              KS_ERR_ARG, "a NULL argument or an empty path");
     *out = NULL;
     if (access(path, F_OK) == 0) {
-        KS_CHECK(ks_result_open(path, &old) == KS_OK, KS_ERR_IO, "%s exists and is not a ksgrad result file: not replaced", path);
+        KS_CHECK(ks_result_open(path, &old) == KS_OK, KS_ERR_IO,
+                 "%s exists and is not a ksgrad result file: not replaced", path);
         ks_result_close(&old);
     }
     KS_TRY(new_result(1, &r));
@@ -81,8 +83,8 @@ static void frame_path(int64_t index, const char *name, char out[64]) {
     snprintf(out, 64, "frames/%06lld%s%s", (long long)index, name[0] ? "/" : "", name);
 }
 
-static ks_status write_reals(ks_h5 *f, int64_t index, const char *name, int rank, int64_t n, int64_t m, const char *unit,
-                             const double *value) {
+static ks_status write_reals(ks_h5 *f, int64_t index, const char *name, int rank, int64_t n, int64_t m,
+                             const char *unit, const double *value) {
     ks_status st = KS_OK;
     char      path[64];
     frame_path(index, name, path);
@@ -96,11 +98,12 @@ ks_status ks_result_add(ks_result *r, const ks_result_frame *f) {
     ks_status st = KS_OK;
     char      group[64], path[64];
     KS_CHECK(r && r->writing && f, KS_ERR_ARG, "a NULL argument, or a file that is being read");
-    KS_CHECK(f->index >= 0 && f->n_atom > 0 && f->n_ao > 0, KS_ERR_ARG, "frame %lld with %lld atoms, %lld AOs", (long long)f->index,
-             (long long)f->n_atom, (long long)f->n_ao);
+    KS_CHECK(f->index >= 0 && f->n_atom > 0 && f->n_ao > 0, KS_ERR_ARG, "frame %lld with %lld atoms, %lld AOs",
+             (long long)f->index, (long long)f->n_atom, (long long)f->n_ao);
     frame_path(f->index, "", group);
     frame_path(f->index, "Z", path);
-    KS_CHECK(!ks_h5_exists(r->file, group), KS_ERR_ARG, "%s: frame %lld is there already", ks_h5_path(r->file), (long long)f->index);
+    KS_CHECK(!ks_h5_exists(r->file, group), KS_ERR_ARG, "%s: frame %lld is there already", ks_h5_path(r->file),
+             (long long)f->index);
     KS_TRY(ks_h5_write(r->file, path, KS_H5_I32, 1, &f->n_atom, f->Z));
     KS_TRY(write_reals(r->file, f->index, "pos_bohr", 2, f->n_atom, 3, "bohr", f->pos));
     KS_TRY(write_reals(r->file, f->index, "E", 0, 0, 0, "hartree", &f->energy));
@@ -145,8 +148,8 @@ ks_status ks_result_open(const char *path, ks_result **out) {
     KS_TRY(ks_h5_open(path, &r->file));
     if (ks_h5_has_attr(r->file, "/", "format")) KS_TRY(ks_h5_get_string(r->file, "/", "format", &format));
     KS_CHECK(format && !strcmp(format, "ksgrad-result"), KS_ERR_DATA,
-             "%s is not a result file of 'ksgrad scf --out' or 'ksgrad predict --out' (its attribute format is '%s')", path,
-             format ? format : "missing");
+             "%s is not a result file of 'ksgrad scf --out' or 'ksgrad predict --out' (its attribute format is '%s')",
+             path, format ? format : "missing");
     *out = r;
     r    = NULL;
 done:
@@ -168,12 +171,12 @@ static ks_status check_geometry(ks_result *r, int64_t index, int64_t n_atom, con
     KS_TRY(ks_h5_read(r->file, path_z, KS_H5_I32, 1, &n_atom, z));
     KS_TRY(ks_h5_read(r->file, path_x, KS_H5_F64, 2, (const int64_t[2]){n_atom, 3}, x));
     for (int64_t a = 0; a < n_atom; a++) {
-        KS_CHECK(z[a] == Z[a], KS_ERR_DATA, "%s: %s: atom %lld is element %d, the geometry has %d", file, path_z, (long long)a,
-                 (int)z[a], (int)Z[a]);
+        KS_CHECK(z[a] == Z[a], KS_ERR_DATA, "%s: %s: atom %lld is element %d, the geometry has %d", file, path_z,
+                 (long long)a, (int)z[a], (int)Z[a]);
         for (int64_t i = 3 * a; i < 3 * a + 3; i++)
             KS_CHECK(fabs(x[i] - pos[i]) <= POS_TOLERANCE, KS_ERR_DATA,
-                     "%s: %s: atom %lld lies %.3g bohr from the geometry's (limit %g): another geometry", file, path_x, (long long)a,
-                     fabs(x[i] - pos[i]), POS_TOLERANCE);
+                     "%s: %s: atom %lld lies %.3g bohr from the geometry's (limit %g): another geometry", file, path_x,
+                     (long long)a, fabs(x[i] - pos[i]), POS_TOLERANCE);
     }
 done:
     KS_FREE(z);
@@ -186,10 +189,11 @@ static ks_status check_symmetric(const ks_result *r, const char *path, int64_t n
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++) {
             const double u = a[i * n + j], v = a[j * n + i];
-            KS_CHECK(isfinite(u) && isfinite(v), KS_ERR_DATA, "%s: %s[%lld,%lld] is not finite", ks_h5_path(r->file), path,
-                     (long long)i, (long long)j);
-            KS_CHECK(fabs(u - v) <= ASYMMETRY, KS_ERR_DATA, "%s: %s is not symmetric: [%lld,%lld] and its mirror differ by %.3g",
-                     ks_h5_path(r->file), path, (long long)i, (long long)j, fabs(u - v));
+            KS_CHECK(isfinite(u) && isfinite(v), KS_ERR_DATA, "%s: %s[%lld,%lld] is not finite", ks_h5_path(r->file),
+                     path, (long long)i, (long long)j);
+            KS_CHECK(fabs(u - v) <= ASYMMETRY, KS_ERR_DATA,
+                     "%s: %s is not symmetric: [%lld,%lld] and its mirror differ by %.3g", ks_h5_path(r->file), path,
+                     (long long)i, (long long)j, fabs(u - v));
         }
 done:
     return st;
@@ -203,7 +207,8 @@ ks_status ks_result_matrix(ks_result *r, int64_t index, int64_t n_atom, const in
     KS_CHECK(r && !r->writing && n_atom > 0 && n > 0 && Z && pos && names && out, KS_ERR_ARG,
              "a NULL argument, or a file that is being written");
     frame_path(index, "", path);
-    KS_CHECK(ks_h5_exists(r->file, path), KS_ERR_DATA, "%s has no frame %lld (%s)", ks_h5_path(r->file), (long long)index, path);
+    KS_CHECK(ks_h5_exists(r->file, path), KS_ERR_DATA, "%s has no frame %lld (%s)", ks_h5_path(r->file),
+             (long long)index, path);
     KS_TRY(check_geometry(r, index, n_atom, Z, pos));
     for (const char *p = names; *p && found < 0; k++) {
         const size_t len = strcspn(p, ",");
@@ -212,7 +217,8 @@ ks_status ks_result_matrix(ks_result *r, int64_t index, int64_t n_atom, const in
         if (ks_h5_exists(r->file, path)) found = k;
         p += len + (p[len] == ',');
     }
-    KS_CHECK(found >= 0, KS_ERR_DATA, "%s: frame %lld has none of the datasets %s", ks_h5_path(r->file), (long long)index, names);
+    KS_CHECK(found >= 0, KS_ERR_DATA, "%s: frame %lld has none of the datasets %s", ks_h5_path(r->file),
+             (long long)index, names);
     KS_TRY(ks_h5_read(r->file, path, KS_H5_F64, 2, (const int64_t[2]){n, n}, out));
     KS_TRY(check_symmetric(r, path, n, out));
     if (which) *which = found;

@@ -60,16 +60,18 @@ static ks_status check_frame(const ks_chunks *c, int64_t k, int64_t number, cons
     const int32_t    charge   = c->charge == INT32_MIN ? f->charge[k] : c->charge;
     const int64_t    electron = sys->n_electron - charge;
     KS_CHECK(electron >= 0 && electron % 2 == 0, KS_ERR_UNSUPPORTED,
-             "%s: frame %lld (%s, charge %+d) has %lld electrons: only closed shells (an even number) can be computed", f->source,
-             (long long)number, sys->formula, (int)charge, (long long)electron);
-    KS_CHECK(electron / 2 <= sys->n_ao, KS_ERR_DATA, "%s: frame %lld (%s, charge %+d): %lld electrons do not fit into %lld orbitals",
-             f->source, (long long)number, sys->formula, (int)charge, (long long)electron, (long long)sys->n_ao);
+             "%s: frame %lld (%s, charge %+d) has %lld electrons: only closed shells (an even number) can be computed",
+             f->source, (long long)number, sys->formula, (int)charge, (long long)electron);
+    KS_CHECK(electron / 2 <= sys->n_ao, KS_ERR_DATA,
+             "%s: frame %lld (%s, charge %+d): %lld electrons do not fit into %lld orbitals", f->source,
+             (long long)number, sys->formula, (int)charge, (long long)electron, (long long)sys->n_ao);
     for (int64_t a = 0; a < sys->n_atom; a++)
         for (int64_t b = 0; b < a; b++) {
             double d2 = 0;
             for (int i = 0; i < 3; i++) d2 += (x[3 * a + i] - x[3 * b + i]) * (x[3 * a + i] - x[3 * b + i]);
-            KS_CHECK(d2 >= CLOSEST * CLOSEST, KS_ERR_DATA, "%s: frame %lld: atoms %lld and %lld are %.3g Angstrom apart (least %.2g)",
-                     f->source, (long long)number, (long long)b, (long long)a, sqrt(d2) * KS_BOHR_ANG, CLOSEST * KS_BOHR_ANG);
+            KS_CHECK(d2 >= CLOSEST * CLOSEST, KS_ERR_DATA,
+                     "%s: frame %lld: atoms %lld and %lld are %.3g Angstrom apart (least %.2g)", f->source,
+                     (long long)number, (long long)b, (long long)a, sqrt(d2) * KS_BOHR_ANG, CLOSEST * KS_BOHR_ANG);
         }
 done:
     return st;
@@ -83,7 +85,7 @@ static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matr
     for (int64_t k = 0; k < f->n_frame; k++) {
         const int32_t *Z    = f->Z + f->atom_off[k];
         const int64_t  name = number ? number[k] : k;
-        int64_t        g = k ? c->group_of[k - 1] : 0; /* neighbours are mostly alike */
+        int64_t        g    = k ? c->group_of[k - 1] : 0; /* neighbours are mostly alike */
         if (!(g < c->n_group && ks_system_is_same(c->group[g].sys, n_atom(f, k), Z)))
             for (g = 0; g < c->n_group && !ks_system_is_same(c->group[g].sys, n_atom(f, k), Z);) g++;
         if (g == c->n_group) {
@@ -103,9 +105,9 @@ static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matr
             KS_TRY(ks_mul_i64(matrices, 8 * n_matrix, &matrices));
             c->group[g].bytes_per_frame = tensors + matrices;
             KS_CHECK(c->group[g].bytes_per_frame <= c->memory, KS_ERR_NOMEM,
-                     "%s: frame %lld (%s, %lld AOs) needs %.2f GiB, %.2f GiB are planned with", f->source, (long long)name,
-                     c->group[g].sys->formula, (long long)c->group[g].sys->n_ao, (double)c->group[g].bytes_per_frame / 1073741824.0,
-                     (double)c->memory / 1073741824.0);
+                     "%s: frame %lld (%s, %lld AOs) needs %.2f GiB, %.2f GiB are planned with", f->source,
+                     (long long)name, c->group[g].sys->formula, (long long)c->group[g].sys->n_ao,
+                     (double)c->group[g].bytes_per_frame / 1073741824.0, (double)c->memory / 1073741824.0);
         }
         c->group_of[k] = (int32_t)g;
         KS_TRY(check_frame(c, k, name, c->group[g].sys));
@@ -114,13 +116,14 @@ done:
     return st;
 }
 
-ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames, const ks_method *method, int32_t charge,
-                           const ks_chunk_options *opt, ks_chunks **out) {
+ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames, const ks_method *method,
+                           int32_t charge, const ks_chunk_options *opt, ks_chunks **out) {
     ks_status  st         = KS_OK;
     ks_chunks *c          = NULL;
     int64_t    atoms_most = 0;
     KS_CHECK(ctx && basis && frames && method && out, KS_ERR_ARG, "a NULL argument");
-    KS_CHECK(!opt || (opt->memory_bytes >= 0 && opt->max_frames >= 0 && opt->n_matrix >= 0), KS_ERR_ARG, "negative chunk option");
+    KS_CHECK(!opt || (opt->memory_bytes >= 0 && opt->max_frames >= 0 && opt->n_matrix >= 0), KS_ERR_ARG,
+             "negative chunk option");
     *out = NULL;
     KS_TRY(KS_ZNEW(c, 1));
     c->ctx = ctx, c->frames = frames, c->method = *method, c->charge = charge;
@@ -218,9 +221,9 @@ done:
 }
 
 ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
-    ks_status st        = KS_OK;
-    int64_t   n_frame   = 0, n_segment = 0, first = 0;
-    double    start     = 0;
+    ks_status st      = KS_OK;
+    int64_t   n_frame = 0, n_segment = 0, first = 0;
+    double    start = 0;
     KS_CHECK(c && out, KS_ERR_ARG, "a NULL argument");
     *out = (ks_chunk){0};
     if (c->next >= c->frames->n_frame) return KS_OK;
@@ -238,8 +241,8 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
     KS_TRY(ks_sync(c->ctx));
     c->batch = (ks_batch){n_segment, c->segment};
     c->next += n_frame;
-    *out = (ks_chunk){&c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order,
-                      wall_seconds() - start};
+    *out = (ks_chunk){
+        &c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order, wall_seconds() - start};
 done:
     return st;
 }
@@ -258,5 +261,6 @@ int64_t ks_chunk_mat_offset(const ks_chunk *chunk, int64_t k) {
 
 int64_t ks_chunk_vec_offset(const ks_chunk *chunk, int64_t k) {
     const ks_tensors *t = ks_chunk_tensors(chunk, k, NULL);
-    return ks_batch_vec_offset(chunk->batch, chunk->segment[k]) + (int64_t)chunk->in_segment[k] * t->method.n_spin * t->sys->n_ao;
+    return ks_batch_vec_offset(chunk->batch, chunk->segment[k]) +
+           (int64_t)chunk->in_segment[k] * t->method.n_spin * t->sys->n_ao;
 }

@@ -37,19 +37,21 @@ ks_status ks_orbitals(int64_t n, const double *H, const double *S, double *eps, 
     double    *s  = NULL;
     int        ni = 0;
     lapack_int info;
-    KS_CHECK(n >= 0 && (n == 0 || (H && S && eps && C)), KS_ERR_ARG, "orbitals of n=%lld, or a NULL argument", (long long)n);
+    KS_CHECK(n >= 0 && (n == 0 || (H && S && eps && C)), KS_ERR_ARG, "orbitals of n=%lld, or a NULL argument",
+             (long long)n);
     if (n == 0) return KS_OK;
     KS_TRY(ks_int(n, &ni));
     KS_TRY(KS_NEW(s, n * n));
     for (int64_t i = 0; i < n * n; i++) /* LAPACK may never return on NaN */
-        KS_CHECK(isfinite(H[i]) && isfinite(S[i]), KS_ERR_NUMERIC, "matrix element %lld of %lld x %lld is not finite", (long long)i,
-                 (long long)n, (long long)n);
+        KS_CHECK(isfinite(H[i]) && isfinite(S[i]), KS_ERR_NUMERIC, "matrix element %lld of %lld x %lld is not finite",
+                 (long long)i, (long long)n, (long long)n);
     memcpy(s, S, (size_t)(n * n) * sizeof *s);
     memcpy(C, H, (size_t)(n * n) * sizeof *C);
     /* Symmetric input reads the same in both storage orders; eigenvectors come out as columns of a column-major
      * array, that is, as rows here. */
     info = LAPACKE_dsygvd(LAPACK_COL_MAJOR, 1, 'V', 'L', ni, C, ni, s, ni, eps);
-    KS_CHECK(info <= ni, KS_ERR_LAPACK, "overlap of %d functions is not positive definite (dsygvd info %d)", ni, (int)info);
+    KS_CHECK(info <= ni, KS_ERR_LAPACK, "overlap of %d functions is not positive definite (dsygvd info %d)", ni,
+             (int)info);
     KS_CHECK(info == 0, KS_ERR_LAPACK, "dsygvd of order %d: info %d", ni, (int)info);
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < i; j++) {
@@ -68,8 +70,8 @@ static void set(ks_metrics *m, int k, double value) {
 }
 
 /* Both similarities of the first n_occ columns of two coefficient matrices, in percent. */
-static ks_status psi_similarity(int64_t n, int64_t n_occ, const double *S, const double *A, const double *B, double *cosine,
-                                double *overlap) {
+static ks_status psi_similarity(int64_t n, int64_t n_occ, const double *S, const double *A, const double *B,
+                                double *cosine, double *overlap) {
     ks_status st = KS_OK;
     double   *a = NULL, *b = NULL; /* one column of each, contiguous */
     KS_TRY(KS_NEW(a, n));
@@ -105,7 +107,8 @@ done:
     return st;
 }
 
-ks_status ks_metrics_frame(int64_t n, int64_t n_occ, const double *S, const ks_state *pred, const ks_state *ref, ks_metrics *out) {
+ks_status ks_metrics_frame(int64_t n, int64_t n_occ, const double *S, const ks_state *pred, const ks_state *ref,
+                           ks_metrics *out) {
     ks_status    st      = KS_OK;
     const double milli_d = KS_AU_DEBYE * 1e3, milli_ev = KS_HARTREE_EV * 1e3;
     double       sum = 0, cosine = 0, overlap = 0;
@@ -144,7 +147,8 @@ static void matmul(int64_t n, const double *a, const double *b, double *c) {
             for (int64_t j = 0; j < n; j++) c[i * n + j] += a[i * n + k] * b[k * n + j];
 }
 
-ks_status ks_commutator_rms(int64_t n, const double *F, const double *P, const double *S, const double *X, double *rms) {
+ks_status ks_commutator_rms(int64_t n, const double *F, const double *P, const double *S, const double *X,
+                            double *rms) {
     ks_status st = KS_OK;
     double   *a = NULL, *b = NULL, *c = NULL, sum = 0;
     KS_CHECK(n > 0 && F && P && S && X && rms, KS_ERR_ARG, "commutator of n=%lld, or a NULL argument", (long long)n);
@@ -169,7 +173,8 @@ done:
     return st;
 }
 
-void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, const double *dip, const double *P, double out[3]) {
+void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, const double *dip, const double *P,
+               double out[3]) {
     for (int x = 0; x < 3; x++) {
         double v = 0;
         for (int64_t a = 0; a < n_atom; a++) v += Z[a] * pos[3 * a + x];

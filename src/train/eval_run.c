@@ -59,7 +59,8 @@ static ks_status work_alloc(work *w) {
     for (int64_t s = 0; s < batch->n_segment; s++)
         if (batch->segment[s].tensors->sys->n_ao > w->n_most) w->n_most = batch->segment[s].tensors->sys->n_ao;
     double **mats[] = {&w->hH, &w->hP, &w->hF, &w->ref_H, &w->ref_C, &w->S, &w->X};
-    for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) KS_TRY(ks_host_alloc(w->mat, sizeof(double), (void **)mats[k]));
+    for (size_t k = 0; k < sizeof mats / sizeof *mats; k++)
+        KS_TRY(ks_host_alloc(w->mat, sizeof(double), (void **)mats[k]));
     KS_TRY(ks_mem_alloc(w->ctx, (size_t)w->mat * sizeof(double), (void **)&w->H0));
     KS_TRY(ks_mem_alloc(w->ctx, (size_t)w->mat * sizeof(double), (void **)&w->F));
     KS_TRY(KS_NEW(w->ref_eps, w->vec));
@@ -82,7 +83,8 @@ static ks_status pool_to_host(work *w, size_t member, double *out) {
         const ks_tensors *t    = ks_chunk_tensors(w->chunk, k, &slot);
         const int64_t     nn   = t->sys->n_ao * t->sys->n_ao;
         const double     *src  = *(double *const *)((const char *)t + member);
-        KS_TRY(ks_mem_to_host(w->ctx, out + ks_chunk_mat_offset(w->chunk, k), src + slot * nn, (size_t)nn * sizeof *out));
+        KS_TRY(
+            ks_mem_to_host(w->ctx, out + ks_chunk_mat_offset(w->chunk, k), src + slot * nn, (size_t)nn * sizeof *out));
     }
 done:
     return st;
@@ -126,7 +128,8 @@ static ks_status references(work *w) {
             w->frame[k].ref_converged = w->scf[k].converged;
         }
         w->frame[k].energy_ref = w->ref_energy[k];
-        KS_TRY(ks_orbitals(t->sys->n_ao, w->ref_H + mat, w->S + mat, w->ref_eps + ks_chunk_vec_offset(chunk, k), w->ref_C + mat));
+        KS_TRY(ks_orbitals(t->sys->n_ao, w->ref_H + mat, w->S + mat, w->ref_eps + ks_chunk_vec_offset(chunk, k),
+                           w->ref_C + mat));
     }
 done:
     return st;
@@ -144,11 +147,11 @@ static void all_nan(ks_metrics *m) {
 
 /* Metrics of batch position k in a row whose H, P, F, E are in the host arrays. */
 static ks_status frame_metrics(work *w, int row, int64_t k) {
-    ks_status         st    = KS_OK;
-    ks_eval_frame    *f     = &w->frame[k];
-    int32_t           slot  = 0;
-    const ks_tensors *t     = ks_chunk_tensors(w->chunk, k, &slot);
-    const int64_t     n     = t->sys->n_ao, mat = ks_chunk_mat_offset(w->chunk, k), vec = ks_chunk_vec_offset(w->chunk, k);
+    ks_status         st   = KS_OK;
+    ks_eval_frame    *f    = &w->frame[k];
+    int32_t           slot = 0;
+    const ks_tensors *t    = ks_chunk_tensors(w->chunk, k, &slot);
+    const int64_t     n = t->sys->n_ao, mat = ks_chunk_mat_offset(w->chunk, k), vec = ks_chunk_vec_offset(w->chunk, k);
     const int64_t     n_occ = t->n_occ[slot * t->method.n_spin];
     ks_state          pred  = {w->E[k], {0, 0, 0}, w->hH + mat, w->eps, w->C};
     ks_state          ref   = {w->ref_energy[k], {0, 0, 0}, w->ref_H + mat, w->ref_eps + vec, w->ref_C + mat};
@@ -232,9 +235,9 @@ done:
 
 ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_options *opt, ks_eval_frame *frame,
                         ks_eval_seconds *seconds) {
-    ks_status               st  = KS_OK;
-    const ks_refine_options qpt = {KS_REFINE_QPT, 0};
-    work                    w   = {.ctx = ctx, .chunk = chunk, .opt = opt, .frame = frame};
+    ks_status               st     = KS_OK;
+    const ks_refine_options qpt    = {KS_REFINE_QPT, 0};
+    work                    w      = {.ctx = ctx, .chunk = chunk, .opt = opt, .frame = frame};
     double                  unused = 0;
     KS_CHECK(ctx && chunk && opt && frame && seconds, KS_ERR_ARG, "a NULL argument");
     KS_CHECK(chunk->n_frame > 0, KS_ERR_ARG, "an empty chunk");

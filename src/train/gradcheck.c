@@ -20,12 +20,12 @@ typedef struct check {
     ks_refine                  *refine;
     ks_loss                    *loss;
     int64_t                     mat, vec, n_frame, n_param;
-    uint32_t                    draw;                          /* random arrays so far */
-    double                     *H0, *P, *F0, *H_ref, *P_ref;   /* host batch matrices: where the stages stand */
-    double                     *cot[3];                        /* host batch matrices: cotangents of H, P, F */
-    double                     *b[6], *b_vec, *b_E;            /* backend: batch matrices, orbitals, energies */
-    double                     *h, *h_E;                       /* host scratch: a batch matrix, energies */
-    double                     *theta, *theta_d;               /* host (n_param): parameters, scratch */
+    uint32_t                    draw;                        /* random arrays so far */
+    double                     *H0, *P, *F0, *H_ref, *P_ref; /* host batch matrices: where the stages stand */
+    double                     *cot[3];                      /* host batch matrices: cotangents of H, P, F */
+    double                     *b[6], *b_vec, *b_E;          /* backend: batch matrices, orbitals, energies */
+    double                     *h, *h_E;                     /* host scratch: a batch matrix, energies */
+    double                     *theta, *theta_d;             /* host (n_param): parameters, scratch */
 } check;
 
 /* A stage: x (n) on the host, value and gradient there. */
@@ -63,12 +63,13 @@ static void random_matrices(check *c, double norm, double *out) {
     const uint32_t step = c->draw++;
     for (int64_t s = 0; s < c->batch->n_segment; s++) {
         const ks_segment *seg = &c->batch->segment[s];
-        const int64_t     n   = seg->tensors->sys->n_ao, off = ks_batch_mat_offset(c->batch, s);
+        const int64_t     n = seg->tensors->sys->n_ao, off = ks_batch_mat_offset(c->batch, s);
         for (int64_t k = 0; k < seg->n_frame * seg->tensors->method.n_spin; k++) {
             double *m = out + off + k * n * n, sum = 0;
             for (int64_t i = 0; i < n; i++)
                 for (int64_t j = 0; j <= i; j++) {
-                    const double v = ks_rng_normal(c->opt->seed, KS_STREAM_CHECK, step, (uint64_t)(off + k * n * n + i * n + j));
+                    const double v =
+                        ks_rng_normal(c->opt->seed, KS_STREAM_CHECK, step, (uint64_t)(off + k * n * n + i * n + j));
                     m[i * n + j] = m[j * n + i] = v;
                     sum += i == j ? v * v : 2 * v * v;
                 }
@@ -163,7 +164,8 @@ static ks_status check_masks(const check *c, const ks_refine_result *r) {
     ks_status st = KS_OK;
     for (int64_t k = 0; k < c->n_frame; k++)
         KS_CHECK(r->mask[k], KS_ERR_NUMERIC,
-                 "frame %lld of the batch meets a HOMO-LUMO gap of %.2e Ha (limit 1e-4) or a non-finite value: no gradient there",
+                 "frame %lld of the batch meets a HOMO-LUMO gap of %.2e Ha (limit 1e-4) or a non-finite value: no "
+                 "gradient there",
                  (long long)k, r->gap[k]);
 done:
     return st;
@@ -190,7 +192,8 @@ static ks_status refine_gradient_of(check *c, const double *x, int all, double *
     KS_TRY(check_masks(c, &r));
     for (int k = 0; k < 3; k++) KS_TRY(upload(c, c->b[1 + k], c->cot[k]));
     KS_TRY(ks_mem_zero(c->ctx, c->b[4], (size_t)c->mat * sizeof(double)));
-    KS_TRY(ks_refine_adj(c->ctx, c->refine, c->batch, c->b_E, all ? c->b[1] : NULL, all ? c->b[2] : NULL, all ? c->b[3] : NULL, c->b[4]));
+    KS_TRY(ks_refine_adj(c->ctx, c->refine, c->batch, c->b_E, all ? c->b[1] : NULL, all ? c->b[2] : NULL,
+                         all ? c->b[3] : NULL, c->b[4]));
     KS_TRY(download(c, g, c->b[4]));
 done:
     return st;
@@ -223,7 +226,8 @@ static ks_status loss_of(check *c, const double *x, double *L, double *g) {
     KS_TRY(upload(c, c->b[1], c->H_ref));
     KS_TRY(upload(c, c->b[2], c->P_ref));
     if (g) KS_TRY(ks_mem_zero(c->ctx, c->b[3], (size_t)c->mat * sizeof(double)));
-    KS_TRY(ks_loss_step(c->ctx, c->loss, c->refine, c->batch, c->b[0], c->b[1], c->b[2], 1.0, g ? c->b[3] : NULL, &terms));
+    KS_TRY(
+        ks_loss_step(c->ctx, c->loss, c->refine, c->batch, c->b[0], c->b[1], c->b[2], 1.0, g ? c->b[3] : NULL, &terms));
     KS_CHECK(terms.n_masked == 0, KS_ERR_NUMERIC,
              "%lld of %lld frames meet a HOMO-LUMO gap below 1e-4 Ha or a non-finite value: no gradient there",
              (long long)terms.n_masked, (long long)c->n_frame);
@@ -333,8 +337,9 @@ static ks_status run_stage(check *c, const stage *s, ks_gradcheck_report report,
         else random_matrices(c, 1.0, d);
         const double length = sqrt(dot(s->n, d, d));
         for (int64_t i = 0; i < s->n; i++) d[i] *= s->scale / length;
-        const double adjoint = dot(s->n, g, d) * (1 + c->opt->planted), typical = 0.1 * norm * s->scale / sqrt((double)s->n);
-        double       error[N_STEP], difference[N_STEP];
+        const double adjoint = dot(s->n, g, d) * (1 + c->opt->planted),
+                     typical = 0.1 * norm * s->scale / sqrt((double)s->n);
+        double error[N_STEP], difference[N_STEP];
         for (int j = 0; j < N_STEP; j++) {
             double D1 = 0, D2 = 0;
             KS_TRY(central(c, s, d, STEP[j], at, &D1));
@@ -390,10 +395,11 @@ done:
 }
 
 static ks_status setup(check *c) {
-    ks_status    st    = KS_OK;
-    const size_t bytes = (size_t)c->mat * sizeof(double);
+    ks_status    st     = KS_OK;
+    const size_t bytes  = (size_t)c->mat * sizeof(double);
     double     **host[] = {&c->H0, &c->P, &c->F0, &c->H_ref, &c->P_ref, &c->cot[0], &c->cot[1], &c->cot[2], &c->h};
-    for (size_t k = 0; k < sizeof host / sizeof *host; k++) KS_TRY(ks_host_alloc(c->mat, sizeof(double), (void **)host[k]));
+    for (size_t k = 0; k < sizeof host / sizeof *host; k++)
+        KS_TRY(ks_host_alloc(c->mat, sizeof(double), (void **)host[k]));
     for (int k = 0; k < 6; k++) KS_TRY(ks_mem_alloc(c->ctx, bytes, (void **)&c->b[k]));
     KS_TRY(ks_mem_alloc(c->ctx, (size_t)c->vec * sizeof(double), (void **)&c->b_vec));
     KS_TRY(ks_mem_alloc(c->ctx, (size_t)c->n_frame * sizeof(double), (void **)&c->b_E));
@@ -421,9 +427,9 @@ done:
     return st;
 }
 
-ks_status ks_gradcheck_run(ks_ctx *ctx, const ks_batch *batch, const ks_refine_options *refine, const ks_loss_weights *loss,
-                           ks_model *model, const ks_gradcheck_options *opt, ks_gradcheck_report report, void *user,
-                           double *max_error) {
+ks_status ks_gradcheck_run(ks_ctx *ctx, const ks_batch *batch, const ks_refine_options *refine,
+                           const ks_loss_weights *loss, ks_model *model, const ks_gradcheck_options *opt,
+                           ks_gradcheck_report report, void *user, double *max_error) {
     ks_status st = KS_OK;
     check     c  = {.ctx = ctx, .batch = batch, .refine_opt = refine, .weights = loss, .model = model, .opt = opt};
     KS_CHECK(ctx && batch && refine && loss && opt && max_error, KS_ERR_ARG, "a NULL argument");
@@ -436,20 +442,21 @@ ks_status ks_gradcheck_run(ks_ctx *ctx, const ks_batch *batch, const ks_refine_o
     KS_TRY(setup(&c));
     const double param_scale = model ? ZERO_FILL * sqrt((double)ks_params_n_scalar(ks_model_params(model))) : 1;
     const stage  stages[]    = {
-        {"energy", "sum E[P], gradient F[P]", c.mat, 1, 0, c.P, energy_value, energy_gradient},
-        {"fock", "<F_bar, F[P]>", c.mat, 1, 0, c.P, fock_value, fock_gradient},
-        {"density", "<P_bar, P(F)>", c.mat, 1, 0, c.H0, density_value, density_gradient},
-        {"refine E", "sum E after refinement", c.mat, 1, 0, c.H0, refine_energy_value, refine_energy_gradient},
-        {"refine", "E, H, P and F after refinement", c.mat, 1, 0, c.H0, refine_all_value, refine_all_gradient},
-        {"loss", "weighted loss of H0", c.mat, 1, 0, c.H0, loss_value, loss_gradient},
-        {"network", "<W_bar, W(parameters)>", c.n_param, param_scale, 1, c.theta, network_value, network_gradient},
-        {"whole", "weighted loss of the parameters", c.n_param, param_scale, 1, c.theta, whole_value, whole_gradient},
+            {"energy", "sum E[P], gradient F[P]", c.mat, 1, 0, c.P, energy_value, energy_gradient},
+            {"fock", "<F_bar, F[P]>", c.mat, 1, 0, c.P, fock_value, fock_gradient},
+            {"density", "<P_bar, P(F)>", c.mat, 1, 0, c.H0, density_value, density_gradient},
+            {"refine E", "sum E after refinement", c.mat, 1, 0, c.H0, refine_energy_value, refine_energy_gradient},
+            {"refine", "E, H, P and F after refinement", c.mat, 1, 0, c.H0, refine_all_value, refine_all_gradient},
+            {"loss", "weighted loss of H0", c.mat, 1, 0, c.H0, loss_value, loss_gradient},
+            {"network", "<W_bar, W(parameters)>", c.n_param, param_scale, 1, c.theta, network_value, network_gradient},
+            {"whole", "weighted loss of the parameters", c.n_param, param_scale, 1, c.theta, whole_value, whole_gradient},
     };
     for (size_t k = 0; k < sizeof stages / sizeof *stages; k++)
         if (model || !stages[k].is_param) KS_TRY(run_stage(&c, &stages[k], report, user, max_error));
     if (model) KS_TRY(set_parameters(&c, c.theta));
 done:;
-    double **host[] = {&c.H0, &c.P, &c.F0, &c.H_ref, &c.P_ref, &c.cot[0], &c.cot[1], &c.cot[2], &c.h, &c.h_E, &c.theta, &c.theta_d};
+    double **host[] = {&c.H0,     &c.P,      &c.F0, &c.H_ref, &c.P_ref, &c.cot[0],
+                       &c.cot[1], &c.cot[2], &c.h,  &c.h_E,   &c.theta, &c.theta_d};
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     for (int k = 0; k < 6; k++) ks_mem_free(ctx, (void **)&c.b[k]);
     ks_mem_free(ctx, (void **)&c.b_vec);

@@ -26,19 +26,19 @@ static void test_orbitals(void) {
 static void test_metrics(void) {
     const double S[4] = {1, 0.5, 0.5, 1}, Hr[4] = {-1.0, -0.8, -0.8, -1.0}, Hp[4] = {-1.001, -0.8, -0.8, -1.0};
     /* columns: reference (1, 1) and (1, -1); prediction (1, 0) and (0, 1), scaled: scale must not matter */
-    const double er[2] = {-1.2, -0.4}, ep[2] = {-1.203, -0.401}, Cr[4] = {1, 1, 1, -1}, Cp[4] = {-3, 0, 0, 5};
+    const double   er[2] = {-1.2, -0.4}, ep[2] = {-1.203, -0.401}, Cr[4] = {1, 1, 1, -1}, Cp[4] = {-3, 0, 0, 5};
     const ks_state ref  = {-75.0, {0, 0, 0.7}, Hr, er, Cr};
     const ks_state pred = {-75.002, {0.003, 0, 0.704}, Hp, ep, Cp};
     ks_metrics     m;
     T_OK(ks_metrics_frame(2, 1, S, &pred, &ref, &m));
-    T_CLOSE(value(&m, KS_METRIC_energy), 54.422772491976, 1e-8, 0);        /* 0.002 Ha */
-    T_CLOSE(value(&m, KS_METRIC_h), 250.0, 1e-7, 0);                       /* 1000 uHa in one of four elements */
-    T_CLOSE(value(&m, KS_METRIC_eps_all), 2000.0, 1e-6, 0);                /* (3000 + 1000) / 2 */
+    T_CLOSE(value(&m, KS_METRIC_energy), 54.422772491976, 1e-8, 0); /* 0.002 Ha */
+    T_CLOSE(value(&m, KS_METRIC_h), 250.0, 1e-7, 0);                /* 1000 uHa in one of four elements */
+    T_CLOSE(value(&m, KS_METRIC_eps_all), 2000.0, 1e-6, 0);         /* (3000 + 1000) / 2 */
     T_CLOSE(value(&m, KS_METRIC_eps_occ), 3000.0, 1e-6, 0);
-    T_CLOSE(value(&m, KS_METRIC_psi), 100 / sqrt(2.0), 1e-11, 0);          /* (1,0).(1,1) */
-    T_CLOSE(value(&m, KS_METRIC_psi_s), 150 / sqrt(3.0), 1e-11, 0);        /* 1.5 / sqrt(1 * 3) */
-    T_CLOSE(value(&m, KS_METRIC_gap), 0.002 * 27211.386245988, 1e-7, 0);   /* 0.802 against 0.800 */
-    T_CLOSE(value(&m, KS_METRIC_dipole), 0.005 * 2541.746473, 1e-8, 0);    /* 3-4-5 */
+    T_CLOSE(value(&m, KS_METRIC_psi), 100 / sqrt(2.0), 1e-11, 0);        /* (1,0).(1,1) */
+    T_CLOSE(value(&m, KS_METRIC_psi_s), 150 / sqrt(3.0), 1e-11, 0);      /* 1.5 / sqrt(1 * 3) */
+    T_CLOSE(value(&m, KS_METRIC_gap), 0.002 * 27211.386245988, 1e-7, 0); /* 0.802 against 0.800 */
+    T_CLOSE(value(&m, KS_METRIC_dipole), 0.005 * 2541.746473, 1e-8, 0);  /* 3-4-5 */
     T_CHECK(!m.has[KS_METRIC_cycles] && !m.has[KS_METRIC_commutator], "not computed here");
 
     T_OK(ks_metrics_frame(2, 2, S, &pred, &ref, &m)); /* no virtual orbital: no gap */
@@ -58,7 +58,8 @@ static void test_metrics(void) {
 static void test_means(void) {
     ks_metrics_sum sum = {0};
     ks_metrics     a = {0}, b = {0}, mean;
-    a.has[KS_METRIC_energy] = b.has[KS_METRIC_energy] = a.has[KS_METRIC_cycles] = a.has[KS_METRIC_h] = b.has[KS_METRIC_h] = 1;
+    a.has[KS_METRIC_energy] = b.has[KS_METRIC_energy] = a.has[KS_METRIC_cycles] = a.has[KS_METRIC_h] =
+        b.has[KS_METRIC_h]                                                      = 1;
     a.value[KS_METRIC_energy] = 1, b.value[KS_METRIC_energy] = 4, a.value[KS_METRIC_cycles] = 7;
     a.value[KS_METRIC_h] = 3, b.value[KS_METRIC_h] = (double)NAN;
     ks_metrics_add(&sum, &a);

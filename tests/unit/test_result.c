@@ -1,4 +1,5 @@
-/* test_result.c -- result files: written and read back, replaced only when they are result files, every mismatch refused. */
+/* test_result.c -- result files: written and read back, replaced only when they are result files, every mismatch
+ * refused. */
 #include <string.h>
 #include <unistd.h>
 #include "io/result.h"
@@ -6,12 +7,12 @@
 
 static char g_dir[] = "/tmp/ksgrad_result_XXXXXX", g_path[64], g_other[64];
 
-static const ks_xc     g_xc     = {"b3lyp5", KS_XC_GGA, 0.2, 2, {{106, "gga_x_b88", 0.72, ""}, {131, "gga_c_lyp", 0.81, ""}}};
+static const ks_xc g_xc = {"b3lyp5", KS_XC_GGA, 0.2, 2, {{106, "gga_x_b88", 0.72, ""}, {131, "gga_c_lyp", 0.81, ""}}};
 static const ks_method g_method = {&g_xc, 1, KS_GUESS_MINAO, 1};
 enum { N = 96 }; /* large enough (72 KiB) for the matrices to carry checksums */
-static const int32_t   g_Z[2]   = {1, 1};
-static const double    g_pos[6] = {0, 0, 0, 0, 0, 1.4};
-static double          g_eps[N], g_F[N * N], g_P[N * N], g_S[N * N], g_C[N * N], g_m[(N + 1) * (N + 1)];
+static const int32_t g_Z[2]   = {1, 1};
+static const double  g_pos[6] = {0, 0, 0, 0, 0, 1.4};
+static double        g_eps[N], g_F[N * N], g_P[N * N], g_S[N * N], g_C[N * N], g_m[(N + 1) * (N + 1)];
 
 static ks_result_head head(void) {
     return (ks_result_head){"scf", "h2.xyz", NULL, &g_method, "sto-3g", "minao", NULL, 1e-9, 1e-5};
@@ -89,10 +90,10 @@ static void test_replace(void) {
 
 /* A file cut at any length or with any byte of the matrix changed is refused, never read as something else. */
 static void test_damage(void) {
-    ks_result *r = NULL;
+    ks_result           *r = NULL;
     static unsigned char bytes[1 << 20];
-    FILE      *f = fopen(g_path, "rb");
-    const size_t n = f ? fread(bytes, 1, sizeof bytes, f) : 0;
+    FILE                *f = fopen(g_path, "rb");
+    const size_t         n = f ? fread(bytes, 1, sizeof bytes, f) : 0;
     if (f) fclose(f);
     T_CHECK(n > 1000 && n < sizeof bytes, "%zu bytes", n);
     for (int k = 1; k < 8; k++) {

@@ -7,8 +7,8 @@
 #include "ksgrad/rng.h"
 
 enum { N_STEP = 3 };
-static const double STEP[N_STEP] = {1e-2, 1e-3, 1e-4};
-static const double ZERO_FILL    = 0.02; /* standard deviation, as of the other weights */
+static const double STEP[N_STEP] = {0.1, 0.03, 0.01}; /* wide: rounding of a total energy is 1e-12 Ha */
+static const double ZERO_FILL    = 0.02;              /* standard deviation, as of the other weights */
 
 typedef struct check {
     ks_ctx                     *ctx;
@@ -341,10 +341,11 @@ static ks_status run_stage(check *c, const stage *s, ks_gradcheck_report report,
                      typical = 0.1 * norm * s->scale / sqrt((double)s->n);
         double error[N_STEP], difference[N_STEP];
         for (int j = 0; j < N_STEP; j++) {
-            double D1 = 0, D2 = 0;
+            double D1 = 0, D2 = 0, D4 = 0;
             KS_TRY(central(c, s, d, STEP[j], at, &D1));
             KS_TRY(central(c, s, d, STEP[j] / 2, at, &D2));
-            difference[j]      = (4 * D2 - D1) / 3;
+            KS_TRY(central(c, s, d, STEP[j] / 4, at, &D4));
+            difference[j]      = (64 * D4 - 20 * D2 + D1) / 45;
             const double scale = fmax(typical, fmax(fabs(adjoint), fabs(difference[j])));
             error[j]           = scale > 0 ? fabs(adjoint - difference[j]) / scale : 0;
         }

@@ -1,15 +1,16 @@
-/* test_eval_run.c -- chunks of mixed compositions, evaluation of perfect, shifted and broken predictions, gradient checks. */
+/* test_eval_run.c -- chunks of mixed compositions, evaluation of perfect, shifted and broken predictions, gradient
+ * checks. */
 #include <string.h>
 #include "ks_test.h"
 #include "ksgrad/eval.h"
 #include "ksgrad/gradcheck.h"
 
 enum { N_FRAME = 5, N_ATOM = 12 };
-static int64_t g_off[N_FRAME + 1] = {0, 2, 5, 7, 9, 12}; /* H2, H2O, H2, H2, H2O */
-static int32_t g_Z[N_ATOM]        = {1, 1, 8, 1, 1, 1, 1, 1, 1, 8, 1, 1}, g_charge[N_FRAME];
-static double  g_pos[3 * N_ATOM]  = {0, 0, 0, 0, 0.1, 1.4, 0, 0, 0.2, 0, 1.4, -0.9, 0.1, -1.45, -0.85, 0, 0, 0, 0, 0, 1.5,
-                                     0, 0, 0, 0.2, 0, 1.3, 0, 0, 0.25, 0, 1.5, -0.8, 0, -1.4, -0.9};
-static ks_frames g_frames = {(char[]){"test"}, N_FRAME, g_off, g_Z, g_pos, g_charge, NULL, NULL, ""};
+static int64_t   g_off[N_FRAME + 1] = {0, 2, 5, 7, 9, 12}; /* H2, H2O, H2, H2, H2O */
+static int32_t   g_Z[N_ATOM]        = {1, 1, 8, 1, 1, 1, 1, 1, 1, 8, 1, 1}, g_charge[N_FRAME];
+static double    g_pos[3 * N_ATOM]  = {0, 0, 0,   0, 0.1, 1.4, 0,   0, 0.2, 0, 1.4, -0.9, 0.1, -1.45, -0.85, 0, 0,    0,
+                                       0, 0, 1.5, 0, 0,   0,   0.2, 0, 1.3, 0, 0,   0.25, 0,   1.5,   -0.8,  0, -1.4, -0.9};
+static ks_frames g_frames           = {(char[]){"test"}, N_FRAME, g_off, g_Z, g_pos, g_charge, NULL, NULL, ""};
 
 typedef struct set_up {
     ks_ctx   *ctx;
@@ -42,10 +43,14 @@ static void test_chunks(const set_up *s) {
                 const int64_t     k    = chunk.file_order[j];
                 int32_t           slot = -1;
                 const ks_tensors *t    = ks_chunk_tensors(&chunk, k, &slot);
-                T_CHECK(chunk.frame[k] == next, "frame %lld, expected %lld", (long long)chunk.frame[k], (long long)next);
+                T_CHECK(chunk.frame[k] == next, "frame %lld, expected %lld", (long long)chunk.frame[k],
+                        (long long)next);
                 T_CHECK(t->sys->n_atom == g_off[next + 1] - g_off[next], "composition");
-                T_CHECK(!memcmp(t->pos + slot * t->sys->n_atom * 3, g_pos + 3 * g_off[next], (size_t)t->sys->n_atom * 24), "positions");
-                T_CHECK(ks_batch_frame_offset(chunk.batch, chunk.segment[k]) + chunk.in_segment[k] == k, "batch position");
+                T_CHECK(
+                    !memcmp(t->pos + slot * t->sys->n_atom * 3, g_pos + 3 * g_off[next], (size_t)t->sys->n_atom * 24),
+                    "positions");
+                T_CHECK(ks_batch_frame_offset(chunk.batch, chunk.segment[k]) + chunk.in_segment[k] == k,
+                        "batch position");
             }
         }
         T_CHECK(next == N_FRAME, "%lld frames", (long long)next);
@@ -53,18 +58,19 @@ static void test_chunks(const set_up *s) {
     }
     ks_chunks             *c       = NULL;
     const int64_t          names[] = {10, 20, 30, 40, 50};
-    const ks_chunk_options little  = {.memory_bytes = 1000, .number = names}, numbered = {.number = names};
+    const ks_chunk_options little = {.memory_bytes = 1000, .number = names}, numbered = {.number = names};
     T_ERR(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &little, &c), KS_ERR_NOMEM);
     T_ERR(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, 1, NULL, &c), KS_ERR_UNSUPPORTED);
     g_charge[3] = -1;
     T_ERR(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &numbered, &c), KS_ERR_UNSUPPORTED);
     T_CHECK(strstr(ks_error_message(), "frame 40") != NULL, "%s", ks_error_message());
-    g_charge[3]          = 0;
-    const double kept    = g_pos[3 * 10 + 1];
-    g_pos[3 * 10 + 1]    = 0;
-    g_pos[3 * 10 + 2]    = 0.25;
+    g_charge[3]       = 0;
+    const double kept = g_pos[3 * 10 + 1];
+    g_pos[3 * 10 + 1] = 0;
+    g_pos[3 * 10 + 2] = 0.25;
     T_ERR(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &numbered, &c), KS_ERR_DATA);
-    T_CHECK(strstr(ks_error_message(), "frame 50") && strstr(ks_error_message(), "atoms 0 and 1"), "%s", ks_error_message());
+    T_CHECK(strstr(ks_error_message(), "frame 50") && strstr(ks_error_message(), "atoms 0 and 1"), "%s",
+            ks_error_message());
     g_pos[3 * 10 + 1] = kept;
     g_pos[3 * 10 + 2] = -0.8;
     T_CHECK(c == NULL, "left behind");
@@ -88,9 +94,9 @@ static ks_status oracle_H(void *user, int64_t frame, int64_t n, double *H, doubl
 
 /* The converged Fock matrices of all frames, in one batch of two segments. */
 static void converge(const set_up *s, oracle *o) {
-    ks_chunks           *c    = NULL;
-    const ks_scf_options opt  = ks_label_defaults();
-    double              *F    = NULL;
+    ks_chunks           *c   = NULL;
+    const ks_scf_options opt = ks_label_defaults();
+    double              *F   = NULL;
     ks_scf_frame         f[N_FRAME];
     ks_chunk             chunk;
     T_OK(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, NULL, &c));
@@ -125,22 +131,29 @@ static void evaluate(const set_up *s, const ks_eval_options *opt, ks_eval_frame 
 static void test_evaluation(const set_up *s) {
     static oracle   o = {.nan_frame = -1};
     ks_eval_frame   f[N_FRAME];
-    ks_eval_options opt = {.refine = {KS_REFINE_NONE, 1}, .scf = ks_scf_defaults(), .label = ks_label_defaults(), .n_cycles = INT64_MAX,
-                           .prediction = oracle_H, .reference = oracle_H, .prediction_user = &o, .reference_user = &o};
+    ks_eval_options opt = {.refine          = {KS_REFINE_NONE, 1},
+                           .scf             = ks_scf_defaults(),
+                           .label           = ks_label_defaults(),
+                           .n_cycles        = INT64_MAX,
+                           .prediction      = oracle_H,
+                           .reference       = oracle_H,
+                           .prediction_user = &o,
+                           .reference_user  = &o};
     converge(s, &o);
     evaluate(s, &opt, f);
     for (int k = 0; k < N_FRAME; k++) {
         const double *m = f[k].row[KS_EVAL_MODEL].value, *none = f[k].row[KS_EVAL_NO_NETWORK].value;
         T_CHECK(f[k].has[0] && f[k].has[1] && f[k].has[2] && f[k].ref_converged && !f[k].masked[0], "frame %d", k);
-        T_CLOSE(m[KS_METRIC_energy], 0, 1e-6, 0);     /* labels: 1e-11 Ha = 3e-7 meV */
-        T_CLOSE(m[KS_METRIC_h], 0, 0.05, 0);          /* gradient 1e-8 */
+        T_CLOSE(m[KS_METRIC_energy], 0, 1e-6, 0); /* labels: 1e-11 Ha = 3e-7 meV */
+        T_CLOSE(m[KS_METRIC_h], 0, 0.05, 0);      /* gradient 1e-8 */
         T_CLOSE(m[KS_METRIC_psi], 100, 1e-6, 0);
         T_CLOSE(m[KS_METRIC_psi_s], 100, 1e-6, 0);
         T_CLOSE(m[KS_METRIC_dipole], 0, 1e-3, 0);
         T_CLOSE(m[KS_METRIC_commutator], 0, 1e-7, 0);
-        T_CHECK(m[KS_METRIC_cycles] <= 2 && m[KS_METRIC_cycles] <= none[KS_METRIC_cycles_minao], "frame %d: %g cycles, minao %g", k,
-                m[KS_METRIC_cycles], none[KS_METRIC_cycles_minao]);
-        /* No network: one step from minao is far from convergence for water (H2's two orbitals are fixed by symmetry). */
+        T_CHECK(m[KS_METRIC_cycles] <= 2 && m[KS_METRIC_cycles] <= none[KS_METRIC_cycles_minao],
+                "frame %d: %g cycles, minao %g", k, m[KS_METRIC_cycles], none[KS_METRIC_cycles_minao]);
+        /* No network: one step from minao is far from convergence for water (H2's two orbitals are fixed by symmetry).
+         */
         if (g_off[k + 1] - g_off[k] < 3) continue;
         T_CHECK(m[KS_METRIC_cycles] < none[KS_METRIC_cycles_minao], "cycles");
         T_CHECK(none[KS_METRIC_h] > 10, "frame %d: no network has an H error of %g uHa", k, none[KS_METRIC_h]);
@@ -154,12 +167,14 @@ static void test_evaluation(const set_up *s) {
     for (int k = 0; k < N_FRAME; k++) {
         T_CLOSE(g[k].energy_ref, f[k].energy_ref, 1e-10, 0);
         T_CLOSE(g[k].row[1].value[KS_METRIC_h], f[k].row[1].value[KS_METRIC_h], 0.05, 0);
-        T_CHECK(!g[k].row[0].has[KS_METRIC_cycles] && !g[k].row[0].has[KS_METRIC_cycles_minao], "cycles were not asked for");
+        T_CHECK(!g[k].row[0].has[KS_METRIC_cycles] && !g[k].row[0].has[KS_METRIC_cycles_minao],
+                "cycles were not asked for");
     }
     /* one frame's prediction is NaN: that frame is NaN in every metric, masked, and the others are untouched */
     o.nan_frame = 3;
     evaluate(s, &opt, g);
-    T_CHECK(g[3].masked[0] && isnan(g[3].row[0].value[KS_METRIC_h]) && g[3].row[0].has[KS_METRIC_h], "a NaN prediction");
+    T_CHECK(g[3].masked[0] && isnan(g[3].row[0].value[KS_METRIC_h]) && g[3].row[0].has[KS_METRIC_h],
+            "a NaN prediction");
     T_CHECK(!g[3].masked[1] && isfinite(g[3].row[1].value[KS_METRIC_h]), "its row without network");
     for (int k = 0; k < N_FRAME; k++)
         if (k != 3) T_CLOSE(g[k].row[0].value[KS_METRIC_psi], 100, 1e-6, 0);
@@ -173,9 +188,10 @@ static void report(void *user, const ks_gradcheck_stage *stage) {
     seen *s = user;
     s->n++;
     s->worst = fmax(s->worst, stage->max_error);
-    if (getenv("KS_TEST_VERBOSE")) printf("%-10s %.1e %.15g %.15g\n", stage->name, stage->max_error, stage->adjoint, stage->difference);
-    T_CHECK(stage->max_error < 1e-6, "stage %s: %.2e (%.12g against %.12g)", stage->name, stage->max_error, stage->adjoint,
-            stage->difference);
+    if (getenv("KS_TEST_VERBOSE"))
+        printf("%-10s %.1e %.15g %.15g\n", stage->name, stage->max_error, stage->adjoint, stage->difference);
+    T_CHECK(stage->max_error < 1e-6, "stage %s: %.2e (%.12g against %.12g)", stage->name, stage->max_error,
+            stage->adjoint, stage->difference);
 }
 static void report_planted(void *user, const ks_gradcheck_stage *stage) {
     seen *s = user;

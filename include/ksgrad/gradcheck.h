@@ -1,11 +1,10 @@
 /* gradcheck.h -- the adjoints of a training step against finite differences, on any batch, stage by stage, in fp64.
  *
- * A stage is a scalar L(x). For each random direction d the adjoint's <dL/dx, d> is compared with
- * Richardson-extrapolated central differences, (64 D(h/4) - 20 D(h/2) + D(h)) / 45 with D(h) = (L(x + h d) -
- * L(x - h d)) / 2h, which is exact to order h^6, at h = 0.1, 0.03 and 0.01; the median of the three relative errors
- * counts (the best one could be luck, the worst is rounding or curvature). The error is relative to the larger of both
- * values and of 0.1 |dL/dx| |d| / sqrt(n), a tenth of what a random direction gives on average, so that a direction
- * nearly at right angles to the gradient does not amplify rounding. */
+ * A stage is a scalar L(x). For each random direction d the adjoint's <dL/dx, d> is compared with central differences
+ * extrapolated by Ridders' method from steps 0.1, 0.05, ..., 0.0004, which picks its order and step from the table's
+ * own consistency, without looking at the adjoint. The error is relative to the larger of both values and of
+ * 0.1 |dL/dx| |d| / sqrt(n), a tenth of what a random direction gives on average, so that a direction nearly at right
+ * angles to the gradient does not amplify rounding. */
 #ifndef KS_GRADCHECK_H
 #define KS_GRADCHECK_H
 #include "ksgrad/loss.h"

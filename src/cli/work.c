@@ -112,7 +112,7 @@ ks_status ks_json_save(const char *path, json_t *value) {
     ks_out_file out = {0};
     KS_CHECK(value, KS_ERR_NOMEM, "JSON for %s", path);
     KS_TRY(ks_out_open(&out, path));
-    KS_CHECK(json_dumpf(value, out.file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', out.file) != EOF,
+    KS_CHECK(json_dumpf(value, out.file, JSON_INDENT(1) | JSON_REAL_PRECISION(16)) == 0 && fputc('\n', out.file) != EOF,
              KS_ERR_IO, "cannot write %s: %s", out.temporary, strerror(errno));
     KS_TRY(ks_out_commit(&out));
 done:

@@ -8,7 +8,7 @@ typedef struct ks_eval_report {
     /* set by the caller; all borrowed */
     const ks_method  *method;
     const char       *basis, *data, *split, *model; /* split NULL: all frames; model: checkpoint or prediction file */
-    char              reference[256];
+    char              reference[1400];
     ks_refine_options refine;
     int64_t           step;
     int               first_row;   /* there is a model row */

@@ -1,7 +1,4 @@
 # The CUDA backend: NVIDIA's toolkit (nvcc, cudart only), for sm_80 and sm_90 unless CMAKE_CUDA_ARCHITECTURES says otherwise.
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80 90)
-endif()
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   find_program(KS_NVCC nvcc HINTS /usr/local/cuda/bin)
   if(NOT KS_NVCC)

@@ -20,7 +20,7 @@ if(KS_WERROR)
 endif()
 target_compile_options(ks_cuda_objects PRIVATE ${KS_NVCC_FLAGS})
 
-target_sources(ks PRIVATE $<TARGET_OBJECTS:ks_cuda_objects> ${CMAKE_SOURCE_DIR}/cuda/backend_cuda.c)
+target_sources(ks PRIVATE $<TARGET_OBJECTS:ks_cuda_objects> ${CMAKE_SOURCE_DIR}/cuda/backend_cuda.c ${CMAKE_SOURCE_DIR}/cuda/eri_tables.c)
 target_include_directories(ks PRIVATE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(ks PRIVATE KS_CUDA)
 target_link_libraries(ks PUBLIC CUDA::cudart_static)

@@ -3,7 +3,8 @@
  * Rules of the .cu files: C with launches (templates only for types and tile sizes); kernels are launched through
  * KS_LAUNCH and followed by KS_LAUNCHED, shared memory is declared through KS_SHARED and KS_SHARED_DYNAMIC, no inline
  * PTX: so that tests/emu can compile the same files for the CPU. Launchers never synchronise, copy or allocate (but
- * see ks_cuda_scratch). Barriers and shuffles are reached by all threads of the block or warp; no early return before. */
+ * see ks_cuda_scratch). Barriers and shuffles are reached by all threads of the block or warp; no early return before.
+ */
 #ifndef KS_COMMON_CUH
 #define KS_COMMON_CUH
 #define KS_LANE_SCALAR 1 /* lane.h: one work item per thread */
@@ -32,27 +33,27 @@ KS_NODISCARD ks_status ks_cuda_launched(ks_cuda *cu, const char *file, int line,
 }
 #endif
 
-#define KS_CUDA_CHECK(call)                                                                                     \
-    do {                                                                                                        \
-        const cudaError_t e_ = (call);                                                                          \
-        KS_CHECK(e_ == cudaSuccess, e_ == cudaErrorMemoryAllocation ? KS_ERR_NOMEM : KS_ERR_CUDA, "%s: %s", #call, \
-                 cudaGetErrorString(e_));                                                                       \
+#define KS_CUDA_CHECK(call)                                                                                            \
+    do {                                                                                                               \
+        const cudaError_t e_ = (call);                                                                                 \
+        KS_CHECK(e_ == cudaSuccess, e_ == cudaErrorMemoryAllocation ? KS_ERR_NOMEM : KS_ERR_CUDA, "%s: %s", #call,     \
+                 cudaGetErrorString(e_));                                                                              \
     } while (0)
 
 #ifndef KS_LAUNCH /* the launcher of tests/emu has its own three */
 #define KS_LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
 #define KS_SHARED(T, name, n) __shared__ T name[n]
-#define KS_SHARED_DYNAMIC(T, name)                   \
-    extern __shared__ __align__(16) char name##_raw[]; \
-    T *const name = (T *)name##_raw
+#define KS_SHARED_DYNAMIC(T, name)                                                                                     \
+    extern __shared__ __align__(16) char name##_raw[];                                                                 \
+    T *const                             name = (T *)name##_raw
 #endif
 /* Needs st and done. Always on. */
 #define KS_LAUNCHED(cu) KS_TRY(ks_cuda_launched((cu), __FILE__, __LINE__, __func__))
 
 /* int64_t index, widened before the product. */
-#define KS_GRID_STRIDE(i, n)                                                                            \
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_step = (int64_t)gridDim.x * blockDim.x; i < (n); \
-         i += i##_step)
+#define KS_GRID_STRIDE(i, n)                                                                                           \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_step = (int64_t)gridDim.x * blockDim.x;       \
+         i < (n); i += i##_step)
 
 static inline int64_t ks_min64(int64_t a, int64_t b) { return a < b ? a : b; }
 

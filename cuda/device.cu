@@ -15,8 +15,8 @@ extern "C" ks_status ks_cuda_open(void **state) {
              e == cudaSuccess ? "the driver lists none" : cudaGetErrorString(e));
     KS_CUDA_CHECK(cudaSetDevice(0)); /* one process per GPU: the launcher of the ranks sets CUDA_VISIBLE_DEVICES */
     KS_CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
-    KS_CHECK(prop.major >= 8, KS_ERR_UNSUPPORTED, "backend cuda: %s has compute capability %d.%d, needed 8.0 or newer", prop.name,
-             prop.major, prop.minor);
+    KS_CHECK(prop.major >= 8, KS_ERR_UNSUPPORTED, "backend cuda: %s has compute capability %d.%d, needed 8.0 or newer",
+             prop.name, prop.major, prop.minor);
     KS_TRY(KS_ZNEW(cu, 1));
     cu->n_sm = prop.multiProcessorCount;
     cu->sync = sync && !strcmp(sync, "1");
@@ -108,5 +108,6 @@ done:
 extern "C" ks_status ks_cuda_launched(ks_cuda *cu, const char *file, int line, const char *func) {
     cudaError_t e = cudaGetLastError();
     if (e == cudaSuccess && cu->sync) e = cudaStreamSynchronize(cu->stream);
-    return e == cudaSuccess ? KS_OK : ks_error_raise(KS_ERR_CUDA, file, line, func, "kernel launch: %s", cudaGetErrorString(e));
+    return e == cudaSuccess ? KS_OK
+                            : ks_error_raise(KS_ERR_CUDA, file, line, func, "kernel launch: %s", cudaGetErrorString(e));
 }

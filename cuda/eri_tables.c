@@ -37,13 +37,14 @@ static void find_places(const ks_eri_plan *plan, int32_t cls, const ks_eri_class
         }
 }
 
-ks_status ks_eri_tables_open_cuda(ks_ctx *ctx, const ks_system *sys, const double *pos, int32_t cls, ks_eri_class_cuda *out) {
+ks_status ks_eri_tables_open_cuda(ks_ctx *ctx, const ks_system *sys, const double *pos, int32_t cls,
+                                  ks_eri_class_cuda *out) {
     ks_status           st    = KS_OK;
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
     ks_eri_plan        *plan  = NULL;
     ks_eri_table        tab;
-    place              *order = NULL;
+    place              *order  = NULL;
     int32_t            *n_prim = NULL, *first = NULL, *lane_prim = NULL, *lane_first = NULL;
     double             *prim = NULL, *bound = NULL, *lane = NULL, *lane_bound = NULL;
     ks_eri_class_cuda   t        = {.cls = cls};
@@ -52,12 +53,12 @@ ks_status ks_eri_tables_open_cuda(ks_ctx *ctx, const ks_system *sys, const doubl
     KS_TRY(ks_eri_plan_create(sys, &plan));
     KS_TRY(ks_eri_table_take(plan, arena, &tab));
     ks_eri_table_fill(plan, pos, cls, &tab);
-    const ks_eri_class_table *c = &tab.c[cls];
+    const ks_eri_class_table *c    = &tab.c[cls];
     const ks_eri_pair        *pair = plan->pair + plan->class_pair[cls];
-    stride    = KS_PAIR_GEOM + ks_class_n_term[cls];
-    lanes     = plan->isa->lanes;
-    t.n_pair  = plan->class_pair[cls + 1] - plan->class_pair[cls];
-    t.n_block = (t.n_pair + KS_WARP - 1) / KS_WARP;
+    stride                         = KS_PAIR_GEOM + ks_class_n_term[cls];
+    lanes                          = plan->isa->lanes;
+    t.n_pair                       = plan->class_pair[cls + 1] - plan->class_pair[cls];
+    t.n_block                      = (t.n_pair + KS_WARP - 1) / KS_WARP;
     KS_TRY(KS_TAKE(arena, order, t.n_pair));
     find_places(plan, cls, c, order);
     for (int32_t i = 0; i < t.n_pair; i++) {
@@ -76,9 +77,9 @@ ks_status ks_eri_tables_open_cuda(ks_ctx *ctx, const ks_system *sys, const doubl
     memset(lane, 0, (size_t)(n_lane * stride * KS_WARP) * sizeof *lane);
     n_record = n_lane = 0;
     for (int32_t i = 0; i < t.n_pair; i++) {
-        const place        o   = order[i];
-        const ks_eri_pair *q   = &pair[o.pair];
-        const int32_t      n   = c->n_prim[o.pair], blk = i / KS_WARP, l = i % KS_WARP;
+        const place        o = order[i];
+        const ks_eri_pair *q = &pair[o.pair];
+        const int32_t      n = c->n_prim[o.pair], blk = i / KS_WARP, l = i % KS_WARP;
         const double      *src = c->lane + (int64_t)c->lane_first[o.block] * stride * lanes + o.lane;
         t.pair_host[2 * i]     = plan->shell[q->I].ao_ext;
         t.pair_host[2 * i + 1] = plan->shell[q->J].ao_ext;
@@ -93,13 +94,15 @@ ks_status ks_eri_tables_open_cuda(ks_ctx *ctx, const ks_system *sys, const doubl
             n_lane += n;
             for (int32_t k = 0; k < n; k++) {
                 lane_bound[lane_first[blk] + k] = 0.0;
-                for (int w = 0; w < KS_WARP; w++) lane[((lane_first[blk] + k) * stride) * KS_WARP + w] = 1.0; /* p of an empty lane */
+                for (int w = 0; w < KS_WARP; w++)
+                    lane[((lane_first[blk] + k) * stride) * KS_WARP + w] = 1.0; /* p of an empty lane */
             }
         }
         for (int32_t k = 0; k < n; k++) {
             double *dst = lane + (int64_t)(lane_first[blk] + k) * stride * KS_WARP + l;
             for (int64_t e = 0; e < stride; e++) dst[e * KS_WARP] = src[(k * stride + e) * lanes];
-            if (c->bound[q->prim + k] > lane_bound[lane_first[blk] + k]) lane_bound[lane_first[blk] + k] = c->bound[q->prim + k];
+            if (c->bound[q->prim + k] > lane_bound[lane_first[blk] + k])
+                lane_bound[lane_first[blk] + k] = c->bound[q->prim + k];
         }
     }
     KS_TRY(upload(ctx, KS_BOYS_TABLE_N, sizeof(double), ks_boys_table(), &t.boys));

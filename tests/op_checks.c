@@ -365,6 +365,7 @@ static void check_backends(run *r, const setting *s, double **y, double **g, t_r
     const int is_cpu = !strcmp(t_op_backend(), "cpu");
     for (int threads = 1; threads <= 3; threads += 2) {
         if (is_cpu ? (op->flags & (T_THREAD_DEPENDENT | T_NOT_REPEATABLE)) != 0 : threads != 1) continue;
+        if (op->flags & T_NOT_ON_CPU) break;
         ks_ctx *ctx = t_open("cpu", threads);
         run     o;
         t_run_open(&o, op, ctx, r->c.n);

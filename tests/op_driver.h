@@ -61,7 +61,8 @@ enum {
     T_ALLOCATES       = 4,  /* may allocate in every call (not for ops of the step loop) */
     T_NO_NULL_BAR     = 8,  /* the adjoint takes no NULL cotangent outputs */
     T_NOT_REPEATABLE  = 16, /* may differ from run to run; say why */
-    T_THREAD_DEPENDENT = 32 /* bits may depend on the thread count; say why */
+    T_THREAD_DEPENDENT = 32, /* bits may depend on the thread count; say why */
+    T_NOT_ON_CPU       = 64 /* a kernel that the CPU backend has in another form: .golden compares with that */
 };
 
 typedef struct t_op   t_op;

@@ -1,5 +1,5 @@
 # Tests: a file is a test. tests/unit/test_X.c -> unit.X; tests/ops/test_X.c -> op.X.cpu, op.X.emu (the CUDA kernels on
-# the CPU, for the ops named below) and, with KS_CUDA, op.X.cuda; tests/e2e/test_X.sh -> e2e.X;
+# the CPU, for the ops named below) and, with KS_CUDA, op.X.cuda; tests/gpu/test_X.c -> the last two only; tests/e2e/test_X.sh -> e2e.X;
 # tests/oracle/test_X.c -> oracle.X (KS_ORACLES). Exit code 77: skipped; ctest lists the skipped tests at its end.
 add_library(ks_test INTERFACE)
 target_include_directories(ks_test INTERFACE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
@@ -24,10 +24,26 @@ foreach(src IN LISTS KS_UNIT_TESTS)
 endforeach()
 
 # Ops with a CUDA kernel. Everything else has an empty slot there (KS_ERR_UNSUPPORTED).
-set(KS_CUDA_OPS layer_norm rho eri_class)
+set(KS_CUDA_OPS layer_norm rho)
 if(NOT KS_CUDA) # the launcher and the real backend are the same symbols
   add_subdirectory(tests/emu)
 endif()
+
+# op.X.cuda with the real backend, op.X.emu with the launcher.
+function(ks_add_cuda_test short src)
+  if(KS_CUDA)
+    add_executable(cuda_test_${short} ${src})
+    target_link_libraries(cuda_test_${short} PRIVATE ks_op_driver)
+    target_include_directories(cuda_test_${short} PRIVATE ${CMAKE_SOURCE_DIR})
+    ks_add_test(op.${short}.cuda cuda_test_${short} "op;cuda" 600 cuda)
+  else()
+    add_executable(emu_test_${short} ${src} tests/emu/register.c) # not in the library: only a weak reference asks for it
+    target_link_libraries(emu_test_${short} PRIVATE ks_op_driver ks_emu)
+    target_include_directories(emu_test_${short} PRIVATE ${CMAKE_SOURCE_DIR})
+    set_target_properties(emu_test_${short} PROPERTIES LINKER_LANGUAGE CXX)
+    ks_add_test(op.${short}.emu emu_test_${short} "op;emu" 600 emu)
+  endif()
+endfunction()
 
 file(GLOB KS_OP_TESTS CONFIGURE_DEPENDS tests/ops/test_*.c)
 foreach(src IN LISTS KS_OP_TESTS)
@@ -37,15 +53,16 @@ foreach(src IN LISTS KS_OP_TESTS)
   target_link_libraries(op_${name} PRIVATE ks_op_driver)
   ks_add_test(op.${short}.cpu op_${name} "op;cpu" 600 cpu)
   if(short IN_LIST KS_CUDA_OPS)
-    if(KS_CUDA)
-      ks_add_test(op.${short}.cuda op_${name} "op;cuda" 600 cuda)
-    else()
-      add_executable(emu_${name} ${src} tests/emu/register.c) # not in the library: only a weak reference asks for it
-      target_link_libraries(emu_${name} PRIVATE ks_op_driver ks_emu)
-      set_target_properties(emu_${name} PROPERTIES LINKER_LANGUAGE CXX)
-      ks_add_test(op.${short}.emu emu_${name} "op;emu" 600 emu)
-    endif()
+    ks_add_cuda_test(${short} ${src})
   endif()
+endforeach()
+
+# Kernels without a CPU slot of the same form.
+file(GLOB KS_KERNEL_TESTS CONFIGURE_DEPENDS tests/gpu/test_*.c)
+foreach(src IN LISTS KS_KERNEL_TESTS)
+  get_filename_component(name ${src} NAME_WE)
+  string(REGEX REPLACE "^test_" "" short ${name})
+  ks_add_cuda_test(${short} ${src})
 endforeach()
 
 file(GLOB KS_E2E_TESTS CONFIGURE_DEPENDS tests/e2e/test_*.sh)

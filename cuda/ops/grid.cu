@@ -33,7 +33,7 @@ static int32_t cut_tiles(const ks_shells *sh, int32_t *tile_shell) {
     const int64_t wanted = (sh->n_ao + KS_AO_TILE - 1) / KS_AO_TILE, most = (sh->n_ao + wanted - 1) / wanted;
     int32_t       n_tile = 0;
     int64_t       used   = 0;
-    tile_shell[0] = 0;
+    tile_shell[0]        = 0;
     for (int32_t s = 0; s < sh->n_shell; s++) {
         const int64_t n = 2 * sh->shell[s].l + 1;
         if (used > 0 && used + n > KS_AO_TILE) {
@@ -73,12 +73,13 @@ done:
     return st;
 }
 
-extern "C" ks_status ks_grid_build_cuda(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos) {
+extern "C" ks_status ks_grid_build_cuda(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                                        const double *pos) {
     ks_status           st    = KS_OK;
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
     const size_t        pad = (size_t)grid->n_pad, n3 = 3 * (size_t)grid->sys->n_atom;
-    ks_grid             host = *grid; /* the same lists, points in host memory */
+    ks_grid             host  = *grid; /* the same lists, points in host memory */
     double             *h_pos = NULL;
     ks_grid_cuda       *d     = NULL;
     if (!grid->impl) KS_TRY(device_tables(ctx, grid));
@@ -100,20 +101,22 @@ done:
 }
 
 /* weight (B, n_grid) from (capacity, n_pad) */
-static __global__ void weights_k(int64_t n_point, int64_t n_pad, ks_slots slots, const double *__restrict__ from, double *__restrict__ to) {
-    const int64_t b = blockIdx.y;
+static __global__ void weights_k(int64_t n_point, int64_t n_pad, ks_slots slots, const double *__restrict__ from,
+                                 double *__restrict__ to) {
+    const int64_t b                                = blockIdx.y;
     KS_GRID_STRIDE(g, n_point) to[b * n_point + g] = from[slots.slot[b] * n_pad + g];
 }
 
-extern "C" ks_status ks_grid_weights_cuda(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight) {
+extern "C" ks_status ks_grid_weights_cuda(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                                          double *weight) {
     ks_status st = KS_OK;
     ks_cuda  *cu = (ks_cuda *)ctx->state;
     for (int64_t b0 = 0; b0 < n_frame; b0 += KS_SLOT_GROUP) {
         const int64_t n     = ks_min64(n_frame - b0, KS_SLOT_GROUP);
         ks_slots      slots = {};
         for (int64_t b = 0; b < n; b++) slots.slot[b] = slot[b0 + b];
-        KS_LAUNCH(weights_k, dim3(ks_blocks(grid->n_point, 256, 1024), (unsigned)n), 256, 0, cu->stream, grid->n_point, grid->n_pad, slots,
-                  grid->weight, weight + b0 * grid->n_point);
+        KS_LAUNCH(weights_k, dim3(ks_blocks(grid->n_point, 256, 1024), (unsigned)n), 256, 0, cu->stream, grid->n_point,
+                  grid->n_pad, slots, grid->weight, weight + b0 * grid->n_point);
         KS_LAUNCHED(cu);
     }
 done:

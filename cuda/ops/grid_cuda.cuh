@@ -11,7 +11,7 @@ enum { KS_POINTS = 32 /* points of a tile: one per lane */, KS_SLOT_GROUP = 64 /
 typedef struct ks_grid_cuda {
     int32_t   n_shell, n_ao;
     int32_t   n_tile; /* of AOs: whole shells, at most KS_AO_TILE AOs each */
-    ks_shell *shell;     /* (n_shell) device, like everything below */
+    ks_shell *shell;  /* (n_shell) device, like everything below */
     double   *exponent, *coef;
     int32_t  *tile_shell; /* (n_tile + 1) */
     double   *pos;        /* (capacity, n_atom, 3) */
@@ -24,9 +24,9 @@ typedef struct ks_slots {
 } ks_slots;
 
 /* Values and gradients of shell s at (x, y, z); entries beyond 2l+1 are zero. */
-static __device__ __forceinline__ void ks_shell_at(const ks_shell *s, const double *exponent, const double *coef, const double *pos,
-                                                   double x, double y, double z, double value[KS_AO_SHELL_MAX],
-                                                   double grad[3][KS_AO_SHELL_MAX]) {
+static __device__ __forceinline__ void ks_shell_at(const ks_shell *s, const double *exponent, const double *coef,
+                                                   const double *pos, double x, double y, double z,
+                                                   double value[KS_AO_SHELL_MAX], double grad[3][KS_AO_SHELL_MAX]) {
     const double dx = x - pos[3 * s->atom], dy = y - pos[3 * s->atom + 1], dz = z - pos[3 * s->atom + 2];
     double       R, R1;
     for (int m = 0; m < KS_AO_SHELL_MAX; m++) value[m] = grad[0][m] = grad[1][m] = grad[2][m] = 0.0;

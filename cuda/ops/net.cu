@@ -4,9 +4,9 @@
  *        x_bar += r (g - mean(g) - z mean(g z)),  gain_bar += sum_i y_bar z,  shift_bar += sum_i y_bar
  * Rows: one warp each, sums in fp64 over the lanes. Columns: two stages, rows cut into pieces by n alone; no atomics:
  * bitwise repeatable.
- * Budget, T bytes an element, n rows of d: fwd reads x (once from device memory, twice from L1) and writes y: 2 n d T; adj rows
- * read x, y_bar and update x_bar: 4 n d T; adj columns read x and y_bar: 2 n d T. Memory bound: 6 to 10 flop an element.
- * Expected on an H200 (4.3 TB/s), fp32, n = 4224, d = 1024: 8 us, 16 us and 8 us. Not run on a GPU yet. */
+ * Budget, T bytes an element, n rows of d: fwd reads x (once from device memory, twice from L1) and writes y: 2 n d T;
+ * adj rows read x, y_bar and update x_bar: 4 n d T; adj columns read x and y_bar: 2 n d T. Memory bound: 6 to 10 flop
+ * an element. Expected on an H200 (4.3 TB/s), fp32, n = 4224, d = 1024: 8 us, 16 us and 8 us. Not run on a GPU yet. */
 #include "../common.cuh"
 #include "../reduce.cuh"
 #include "cuda/backend_cuda.h"
@@ -36,7 +36,8 @@ static __global__ void layer_norm_fwd_k(int64_t n, int64_t d, const T *__restric
 
 template <typename T>
 static __global__ void layer_norm_adj_rows_k(int64_t n, int64_t d, const T *__restrict__ x, const T *__restrict__ gain,
-                                             const T *__restrict__ stat, const T *__restrict__ y_bar, T *__restrict__ x_bar) {
+                                             const T *__restrict__ stat, const T *__restrict__ y_bar,
+                                             T *__restrict__ x_bar) {
     const int64_t lane = threadIdx.x % 32, step = (int64_t)gridDim.x * ROWS;
     for (int64_t i = (int64_t)blockIdx.x * ROWS + threadIdx.x / 32; i < n; i += step) {
         const T *xi = x + i * d, *yi = y_bar + i * d, mean = stat[2 * i], r = stat[2 * i + 1];
@@ -54,7 +55,8 @@ static __global__ void layer_norm_adj_rows_k(int64_t n, int64_t d, const T *__re
 /* part (pieces, 2, d): sums over the rows of one piece of y_bar z and y_bar. Block (TILE columns, TILE_ROWS). */
 template <typename T>
 static __global__ void layer_norm_adj_columns_k(int64_t n, int64_t d, int64_t piece_rows, const T *__restrict__ x,
-                                                const T *__restrict__ stat, const T *__restrict__ y_bar, double *__restrict__ part) {
+                                                const T *__restrict__ stat, const T *__restrict__ y_bar,
+                                                double *__restrict__ part) {
     KS_SHARED(double, sum, 2 * TILE_ROWS * TILE);
     const int64_t c = (int64_t)blockIdx.x * TILE + threadIdx.x, first = (int64_t)blockIdx.y * piece_rows;
     const int64_t last = first + piece_rows < n ? first + piece_rows : n;
@@ -76,8 +78,8 @@ static __global__ void layer_norm_adj_columns_k(int64_t n, int64_t d, int64_t pi
 }
 
 template <typename T>
-static __global__ void layer_norm_adj_sum_k(int64_t d, int64_t n_piece, const double *__restrict__ part, T *__restrict__ gain_bar,
-                                            T *__restrict__ shift_bar) {
+static __global__ void layer_norm_adj_sum_k(int64_t d, int64_t n_piece, const double *__restrict__ part,
+                                            T *__restrict__ gain_bar, T *__restrict__ shift_bar) {
     KS_GRID_STRIDE(c, d) {
         double gain = 0.0, shift = 0.0;
         for (int64_t k = 0; k < n_piece; k++) {
@@ -92,50 +94,53 @@ static __global__ void layer_norm_adj_sum_k(int64_t d, int64_t n_piece, const do
 template <typename T>
 static ks_status fwd(ks_cuda *cu, int64_t n, int64_t d, const T *x, const T *gain, const T *shift, T *y, T *stat) {
     ks_status st = KS_OK;
-    KS_LAUNCH(layer_norm_fwd_k<T>, ks_blocks(n, ROWS, 16 * cu->n_sm), ROW_THREADS, 0, cu->stream, n, d, x, gain, shift, y, stat);
+    KS_LAUNCH(layer_norm_fwd_k<T>, ks_blocks(n, ROWS, 16 * cu->n_sm), ROW_THREADS, 0, cu->stream, n, d, x, gain, shift,
+              y, stat);
     KS_LAUNCHED(cu);
 done:
     return st;
 }
 
 template <typename T>
-static ks_status adj(ks_cuda *cu, int64_t n, int64_t d, const T *x, const T *gain, const T *stat, const T *y_bar, T *x_bar,
-                     T *gain_bar, T *shift_bar) {
-    ks_status     st         = KS_OK;
-    const int64_t n_piece    = (int64_t)ks_blocks(n, PIECE_ROWS, MAX_PIECES); /* by n alone: the same bits on every GPU */
+static ks_status adj(ks_cuda *cu, int64_t n, int64_t d, const T *x, const T *gain, const T *stat, const T *y_bar,
+                     T *x_bar, T *gain_bar, T *shift_bar) {
+    ks_status     st      = KS_OK;
+    const int64_t n_piece = (int64_t)ks_blocks(n, PIECE_ROWS, MAX_PIECES); /* by n alone: the same bits on every GPU */
     const int64_t piece_rows = (n + n_piece - 1) / n_piece;
     double       *part       = NULL;
     if (x_bar) {
-        KS_LAUNCH(layer_norm_adj_rows_k<T>, ks_blocks(n, ROWS, 16 * cu->n_sm), ROW_THREADS, 0, cu->stream, n, d, x, gain, stat, y_bar,
-                  x_bar);
+        KS_LAUNCH(layer_norm_adj_rows_k<T>, ks_blocks(n, ROWS, 16 * cu->n_sm), ROW_THREADS, 0, cu->stream, n, d, x,
+                  gain, stat, y_bar, x_bar);
         KS_LAUNCHED(cu);
     }
     if (gain_bar || shift_bar) {
         KS_TRY(ks_cuda_scratch(cu, n_piece * 2 * d, sizeof *part, (void **)&part));
-        KS_LAUNCH(layer_norm_adj_columns_k<T>, dim3((unsigned)((d + TILE - 1) / TILE), (unsigned)n_piece), dim3(TILE, TILE_ROWS), 0,
-                  cu->stream, n, d, piece_rows, x, stat, y_bar, part);
+        KS_LAUNCH(layer_norm_adj_columns_k<T>, dim3((unsigned)((d + TILE - 1) / TILE), (unsigned)n_piece),
+                  dim3(TILE, TILE_ROWS), 0, cu->stream, n, d, piece_rows, x, stat, y_bar, part);
         KS_LAUNCHED(cu);
-        KS_LAUNCH(layer_norm_adj_sum_k<T>, ks_blocks(d, 256, 16 * cu->n_sm), 256, 0, cu->stream, d, n_piece, part, gain_bar, shift_bar);
+        KS_LAUNCH(layer_norm_adj_sum_k<T>, ks_blocks(d, 256, 16 * cu->n_sm), 256, 0, cu->stream, d, n_piece, part,
+                  gain_bar, shift_bar);
         KS_LAUNCHED(cu);
     }
 done:
     return st;
 }
 
-extern "C" ks_status ks_layer_norm_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x, const void *gain,
-                                            const void *shift, void *y, void *stat) {
+extern "C" ks_status ks_layer_norm_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,
+                                            const void *gain, const void *shift, void *y, void *stat) {
     ks_cuda *cu = (ks_cuda *)ctx->state;
     if (precision == KS_FP32)
         return fwd(cu, n, d, (const float *)x, (const float *)gain, (const float *)shift, (float *)y, (float *)stat);
     return fwd(cu, n, d, (const double *)x, (const double *)gain, (const double *)shift, (double *)y, (double *)stat);
 }
 
-extern "C" ks_status ks_layer_norm_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x, const void *gain,
-                                            const void *stat, const void *y_bar, void *x_bar, void *gain_bar, void *shift_bar) {
+extern "C" ks_status ks_layer_norm_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,
+                                            const void *gain, const void *stat, const void *y_bar, void *x_bar,
+                                            void *gain_bar, void *shift_bar) {
     ks_cuda *cu = (ks_cuda *)ctx->state;
     if (precision == KS_FP32)
-        return adj(cu, n, d, (const float *)x, (const float *)gain, (const float *)stat, (const float *)y_bar, (float *)x_bar,
-                   (float *)gain_bar, (float *)shift_bar);
-    return adj(cu, n, d, (const double *)x, (const double *)gain, (const double *)stat, (const double *)y_bar, (double *)x_bar,
-               (double *)gain_bar, (double *)shift_bar);
+        return adj(cu, n, d, (const float *)x, (const float *)gain, (const float *)stat, (const float *)y_bar,
+                   (float *)x_bar, (float *)gain_bar, (float *)shift_bar);
+    return adj(cu, n, d, (const double *)x, (const double *)gain, (const double *)stat, (const double *)y_bar,
+               (double *)x_bar, (double *)gain_bar, (double *)shift_bar);
 }

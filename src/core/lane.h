@@ -21,7 +21,7 @@
 
 #define KS_LANES 1
 #ifdef __CUDACC__
-#define KS_LANE_FN static __host__ __device__ __forceinline__
+#define KS_LANE_FN static __device__ __forceinline__ /* the host side of a .cu file has no formulas */
 #else
 #define KS_LANE_FN static inline
 #endif

@@ -25,7 +25,7 @@ namespace bc = boost::context::detail;
 #endif
 
 struct fibre {
-    char *base; /* mapping: one guard page, then the stack */
+    char  *base; /* mapping: one guard page, then the stack */
     size_t bytes;
     void (*body)(void *);
     void *arg;
@@ -53,7 +53,8 @@ static size_t page() { return (size_t)sysconf(_SC_PAGESIZE); }
 fibre *fibre_create(size_t stack_bytes) {
     fibre *f = new fibre();
     f->bytes = (stack_bytes + page() - 1) / page() * page();
-    f->base  = (char *)mmap(nullptr, f->bytes + page(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    f->base  = (char *)mmap(nullptr, f->bytes + page(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+                            -1, 0);
     if (f->base == MAP_FAILED || mprotect(f->base, page(), PROT_NONE) != 0) {
         fprintf(stderr, "emu: cannot map a fibre's stack\n");
         abort();
@@ -129,9 +130,9 @@ void fibre_start(fibre *f, void (*body)(void *), void *arg) {
     f->ctx = bc::make_fcontext(f->base + page() + f->bytes, f->bytes, enter);
 #else
     getcontext(&f->ctx);
-    f->ctx.uc_stack.ss_sp   = f->base + page();
+    f->ctx.uc_stack.ss_sp = f->base + page();
     f->ctx.uc_stack.ss_size = f->bytes;
-    f->ctx.uc_link          = nullptr;
+    f->ctx.uc_link = nullptr;
     makecontext(&f->ctx, enter, 0);
 #endif
 }

@@ -3,8 +3,8 @@
  * What it emulates, and what each part is there to find:
  *   threads    one fibre each; between barriers they run one after the other in an order shuffled by a seed, so that a
  *              missing __syncthreads gives a wrong answer; blocks run in shuffled order too
- *   barriers   all threads of the block must reach the same line; a thread that has returned, or waits elsewhere, is an error
- *   warps      shuffles and ballots wait for exactly the lanes of the mask; a lane that has returned is an error
+ *   barriers   all threads of the block must reach the same line; a thread that has returned, or waits elsewhere, is an
+ * error warps      shuffles and ballots wait for exactly the lanes of the mask; a lane that has returned is an error
  *   shared     allocated to the byte for each block and filled with NaN (redzones under AddressSanitizer)
  *   device     one mapping that is inaccessible outside kernels and copies: a host dereference faults; new memory is
  *              NaN; gaps between allocations and freed ones are poisoned under AddressSanitizer
@@ -68,11 +68,17 @@ template <typename T> static void shuffle_order(std::vector<T> &v) {
 
 /* ---- device memory ---- */
 
-static const size_t heap_reserve = (size_t)16 << 30, heap_align = 256;
-static char        *g_heap;
-static size_t       g_heap_top; /* bytes handed out so far, page multiple protected together */
-static std::map<char *, size_t>                &live() { static std::map<char *, size_t> m; return m; }
-static std::multimap<size_t, char *>           &spare() { static std::multimap<size_t, char *> m; return m; }
+static const size_t              heap_reserve = (size_t)16 << 30, heap_align = 256;
+static char                     *g_heap;
+static size_t                    g_heap_top; /* bytes handed out so far, page multiple protected together */
+static std::map<char *, size_t> &live() {
+    static std::map<char *, size_t> m;
+    return m;
+}
+static std::multimap<size_t, char *> &spare() {
+    static std::multimap<size_t, char *> m;
+    return m;
+}
 
 static size_t slot_bytes(size_t bytes) { return (bytes + heap_align - 1) / heap_align * heap_align + heap_align; }
 
@@ -87,7 +93,8 @@ static void heap_protect(int prot) {
 cudaError_t cudaMalloc(void **ptr, size_t bytes) {
     if (!g_heap) {
         g_heap = (char *)mmap(nullptr, heap_reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (g_heap == MAP_FAILED) return g_heap = nullptr, fail(cudaErrorMemoryAllocation, "cannot reserve device memory");
+        if (g_heap == MAP_FAILED)
+            return g_heap = nullptr, fail(cudaErrorMemoryAllocation, "cannot reserve device memory");
     }
     const size_t size = slot_bytes(bytes);
     const auto   old  = spare().find(size);
@@ -119,7 +126,9 @@ static bool is_device(const void *p, size_t bytes) {
     --it;
     return (const char *)p >= it->first && (const char *)p + bytes <= it->first + it->second;
 }
-static bool is_in_heap(const void *p) { return g_heap && (const char *)p >= g_heap && (const char *)p < g_heap + heap_reserve; }
+static bool is_in_heap(const void *p) {
+    return g_heap && (const char *)p >= g_heap && (const char *)p < g_heap + heap_reserve;
+}
 
 cudaError_t cudaFree(void *ptr) {
     if (!ptr) return cudaSuccess;
@@ -142,7 +151,10 @@ cudaError_t cudaFree(void *ptr) {
 struct ks_emu_stream {
     std::deque<std::function<void()>> work;
 };
-static std::vector<cudaStream_t> &streams() { static std::vector<cudaStream_t> v; return v; }
+static std::vector<cudaStream_t> &streams() {
+    static std::vector<cudaStream_t> v;
+    return v;
+}
 
 static bool is_stream(cudaStream_t s) { return std::find(streams().begin(), streams().end(), s) != streams().end(); }
 
@@ -152,7 +164,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    if (!is_stream(stream)) return fail(cudaErrorInvalidResourceHandle, "not a stream (the default stream is not used in this project)");
+    if (!is_stream(stream))
+        return fail(cudaErrorInvalidResourceHandle, "not a stream (the default stream is not used in this project)");
     heap_protect(PROT_READ | PROT_WRITE);
     while (!stream->work.empty() && !g_sticky) {
         const std::function<void()> f = std::move(stream->work.front());
@@ -178,11 +191,13 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-    const bool to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    const bool to   = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (!is_stream(stream)) return fail(cudaErrorInvalidResourceHandle, "copy: not a stream");
-    if (to ? !is_device(dst, bytes) : is_in_heap(dst)) return fail(cudaErrorInvalidValue, "copy: destination and kind disagree");
-    if (from ? !is_device(src, bytes) : is_in_heap(src)) return fail(cudaErrorInvalidValue, "copy: source and kind disagree");
+    if (to ? !is_device(dst, bytes) : is_in_heap(dst))
+        return fail(cudaErrorInvalidValue, "copy: destination and kind disagree");
+    if (from ? !is_device(src, bytes) : is_in_heap(src))
+        return fail(cudaErrorInvalidValue, "copy: source and kind disagree");
     stream->work.push_back([=]() { memcpy(dst, src, bytes); });
     return cudaSuccess;
 }
@@ -214,17 +229,20 @@ struct shared_array {
     size_t bytes;
 };
 
-static std::vector<thread>               g_thread;
-static std::vector<warp>                 g_warp;
-static unsigned                          g_self; /* index of the running thread */
-static const std::function<void()>      *g_body;
+static std::vector<thread>                  g_thread;
+static std::vector<warp>                    g_warp;
+static unsigned                             g_self; /* index of the running thread */
+static const std::function<void()>         *g_body;
 static std::map<const void *, shared_array> g_static_shared;
-static void                             *g_dynamic_shared;
-static size_t                            g_shared_used;
-static bool                              g_kernel_failed;
-static const char                       *g_kernel = "";
-static const size_t                      shared_default = 48 << 10, shared_limit = 227 << 10;
-static std::map<const void *, int>      &allowed() { static std::map<const void *, int> m; return m; }
+static void                                *g_dynamic_shared;
+static size_t                               g_shared_used;
+static bool                                 g_kernel_failed;
+static const char                          *g_kernel       = "";
+static const size_t                         shared_default = 48 << 10, shared_limit = 227 << 10;
+static std::map<const void *, int>         &allowed() {
+            static std::map<const void *, int> m;
+            return m;
+}
 
 static void kernel_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void kernel_fail(const char *fmt, ...) {
@@ -274,7 +292,8 @@ const unsigned char *ks_emu::exchange(unsigned mask, const void *value, size_t b
     warp          &w    = g_warp[g_self / 32];
     const unsigned self = g_self, bit = 1u << lane(), mine = w.generation & 1;
     if (!(mask & bit)) kernel_fail("line %d: lane %u is not in its own mask %08x", line, lane(), mask);
-    if (mask & ~w.exists || mask & w.exited) kernel_fail("line %d: mask %08x names lanes that do not exist or have returned", line, mask);
+    if (mask & ~w.exists || mask & w.exited)
+        kernel_fail("line %d: mask %08x names lanes that do not exist or have returned", line, mask);
     if (w.arrived && (w.mask != mask || w.line != line))
         kernel_fail("lines %d and %d: lanes of one warp meet in different operations", w.line, line);
     if (g_kernel_failed) stop_here();
@@ -312,9 +331,13 @@ static bool release_barrier() {
     }
     for (const thread &t : g_thread) {
         if (t.state == DONE)
-            return kernel_fail("%s:%d: __syncthreads after thread (%u,%u,%u) has returned", first->file, first->line, t.id.x, t.id.y, t.id.z), false;
+            return kernel_fail("%s:%d: __syncthreads after thread (%u,%u,%u) has returned", first->file, first->line,
+                               t.id.x, t.id.y, t.id.z),
+                   false;
         if (t.line != first->line || t.file != first->file)
-            return kernel_fail("threads of one block wait at different __syncthreads, lines %d and %d", first->line, t.line), false;
+            return kernel_fail("threads of one block wait at different __syncthreads, lines %d and %d", first->line,
+                               t.line),
+                   false;
     }
     for (thread &t : g_thread) t.state = READY;
     return true;
@@ -406,7 +429,8 @@ void ks_emu::launch(const char *name, const void *kernel, dim3 grid, dim3 block,
 }
 
 cudaError_t ks_emu::allow_shared(const void *kernel, int bytes) {
-    if (bytes < 0 || (size_t)bytes > shared_limit) return fail(cudaErrorInvalidValue, "%d bytes of shared memory, limit %zu", bytes, shared_limit);
+    if (bytes < 0 || (size_t)bytes > shared_limit)
+        return fail(cudaErrorInvalidValue, "%d bytes of shared memory, limit %zu", bytes, shared_limit);
     allowed()[kernel] = bytes;
     return cudaSuccess;
 }
@@ -433,12 +457,14 @@ cudaError_t cudaGetLastError() {
     g_last              = cudaSuccess;
     return e;
 }
-const char *cudaGetErrorString(cudaError_t error) { return error && g_message[0] ? g_message : error ? "error" : "no error"; }
+const char *cudaGetErrorString(cudaError_t error) {
+    return error && g_message[0] ? g_message : error ? "error" : "no error";
+}
 
 const char *ks_emu_message(void) { return g_message; }
 void        ks_emu_seed(uint64_t seed) { g_seed = g_random = seed; }
 void        ks_emu_reset(void) {
-    for (cudaStream_t s : streams()) s->work.clear();
+           for (cudaStream_t s : streams()) s->work.clear();
     g_last = g_sticky = cudaSuccess;
-    g_message[0]      = '\0';
+           g_message[0]      = '\0';
 }

@@ -16,15 +16,15 @@
 #endif
 
 static int g_run, g_bad;
-#define CHECK(cond, ...)                                        \
-    do {                                                        \
-        g_run++;                                                \
-        if (!(cond)) {                                          \
-            g_bad++;                                            \
-            printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #cond); \
-            printf(__VA_ARGS__);                                \
-            printf("\n");                                       \
-        }                                                       \
+#define CHECK(cond, ...)                                                                                               \
+    do {                                                                                                               \
+        g_run++;                                                                                                       \
+        if (!(cond)) {                                                                                                 \
+            g_bad++;                                                                                                   \
+            printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #cond);                                                      \
+            printf(__VA_ARGS__);                                                                                       \
+            printf("\n");                                                                                              \
+        }                                                                                                              \
     } while (0)
 
 static cudaStream_t g_stream;
@@ -62,8 +62,7 @@ static __global__ void return_before_barrier_k(double *out) {
     out[threadIdx.x] = 1;
 }
 static __global__ void two_barriers_k(double *out) {
-    if (threadIdx.x % 2)
-        __syncthreads();
+    if (threadIdx.x % 2) __syncthreads();
     else {
         __syncthreads();
     }
@@ -74,7 +73,9 @@ static __global__ void ids_k(int *count) {
     const unsigned t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     atomicAdd(&count[b * blockDim.x * blockDim.y * blockDim.z + t], 1);
 }
-static __global__ void order_k(int *counter, int *order) { order[atomicAdd(counter, 1)] = (int)(blockIdx.x * blockDim.x + threadIdx.x); }
+static __global__ void order_k(int *counter, int *order) {
+    order[atomicAdd(counter, 1)] = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+}
 static __global__ void store_k(double *out, int at, double v) { out[at] = v; }
 static __global__ void big_shared_k(double *out) {
     KS_SHARED(double, s, 7000);
@@ -130,20 +131,24 @@ static void test_barriers() {
     v = host(out, 512);
     for (int i = 0; i < 512; i++) wrong += !(v[i] == (i + 1) % 256);
     CHECK(wrong > 100, "a missing barrier shows in %d of 512 values only", wrong);
-    expect_failure([&] { KS_LAUNCH(return_before_barrier_k, 1, 64, 0, g_stream, out); }, "has returned", "a barrier after a return");
-    expect_failure([&] { KS_LAUNCH(two_barriers_k, 1, 64, 0, g_stream, out); }, "different __syncthreads", "a barrier in a branch");
+    expect_failure([&] { KS_LAUNCH(return_before_barrier_k, 1, 64, 0, g_stream, out); }, "has returned",
+                   "a barrier after a return");
+    expect_failure([&] { KS_LAUNCH(two_barriers_k, 1, 64, 0, g_stream, out); }, "different __syncthreads",
+                   "a barrier in a branch");
     CHECK(cudaFree(out) == cudaSuccess, "free");
 }
 
 static void test_warps() {
-    double *out = device<double>(96);
+    double *out   = device<double>(96);
     int     wrong = 0;
     KS_LAUNCH(warp_k, 1, dim3(48, 2), 0, g_stream, out);
     const std::vector<double> v = host(out, 96);
     for (int i = 0; i < 96; i++) wrong += v[i] != 496 + 1000 * (i % 32 + 3 < 32 ? i % 32 + 3 : i % 32) + 500000 + 0.5;
     CHECK(wrong == 0, "%d wrong values, first %g", wrong, v[0]);
-    expect_failure([&] { KS_LAUNCH(half_warp_k, 1, 32, 0, g_stream, out); }, "warp", "a shuffle that half a warp skips");
-    expect_failure([&] { KS_LAUNCH(half_warp_k, 1, 16, 0, g_stream, out); }, "do not exist", "a mask with lanes that do not exist");
+    expect_failure([&] { KS_LAUNCH(half_warp_k, 1, 32, 0, g_stream, out); }, "warp",
+                   "a shuffle that half a warp skips");
+    expect_failure([&] { KS_LAUNCH(half_warp_k, 1, 16, 0, g_stream, out); }, "do not exist",
+                   "a mask with lanes that do not exist");
     CHECK(cudaFree(out) == cudaSuccess, "free");
 }
 
@@ -171,20 +176,22 @@ static void test_shared() {
     KS_LAUNCH(dynamic_k, 1, 64, 32 * sizeof(double), g_stream, 16, out, 16);
     const double v = host(out, 1)[0];
     CHECK(v != v, "shared memory that nobody wrote reads as %g", v);
-    expect_failure([&] { KS_LAUNCH(big_shared_k, 1, 32, 0, g_stream, out); }, "static shared", "56 kB of static shared memory");
+    expect_failure([&] { KS_LAUNCH(big_shared_k, 1, 32, 0, g_stream, out); }, "static shared",
+                   "56 kB of static shared memory");
 #ifdef KS_ASAN
     CHECK(fate([&] {
               KS_LAUNCH(dynamic_k, 1, 64, 32 * sizeof(double), g_stream, 16, out, 32);
               (void)cudaStreamSynchronize(g_stream);
-          }) != 0, "a read beyond shared memory passes");
+          }) != 0,
+          "a read beyond shared memory passes");
 #endif
     CHECK(cudaFree(out) == cudaSuccess, "free");
 }
 
 static void test_memory() {
-    double *p = device<double>(33);
+    double      *p     = device<double>(33);
     const double fresh = host(p, 33)[32];
-    double h[33] = {0};
+    double       h[33] = {0};
     CHECK(fresh != fresh, "new memory reads as %g", fresh);
     CHECK(fate([] {}) == 0, "a child that does nothing");
     CHECK(fate([&] { *(volatile double *)p = 1; }) != 0, "the host writes device memory unpunished");
@@ -193,14 +200,18 @@ static void test_memory() {
     CHECK(fate([&] {
               KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 33, 1.0);
               (void)cudaStreamSynchronize(g_stream);
-          }) != 0, "a write beyond an allocation passes");
+          }) != 0,
+          "a write beyond an allocation passes");
     CHECK(fate([&] {
               KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 32, 1.0);
               (void)cudaStreamSynchronize(g_stream);
-          }) == 0, "a write to the last element does not pass");
+          }) == 0,
+          "a write to the last element does not pass");
 #endif
-    CHECK(cudaMemcpyAsync(h, p, 34 * 8, cudaMemcpyDeviceToHost, g_stream) == cudaErrorInvalidValue, "a copy beyond the end");
-    CHECK(cudaMemcpyAsync(p, h, 8, cudaMemcpyDeviceToHost, g_stream) == cudaErrorInvalidValue, "a copy in the wrong direction");
+    CHECK(cudaMemcpyAsync(h, p, 34 * 8, cudaMemcpyDeviceToHost, g_stream) == cudaErrorInvalidValue,
+          "a copy beyond the end");
+    CHECK(cudaMemcpyAsync(p, h, 8, cudaMemcpyDeviceToHost, g_stream) == cudaErrorInvalidValue,
+          "a copy in the wrong direction");
     CHECK(cudaFree(h) == cudaErrorInvalidValue, "cudaFree of host memory");
     ks_emu_reset();
     CHECK(cudaFree(p) == cudaSuccess && cudaFree(nullptr) == cudaSuccess, "free");
@@ -238,9 +249,12 @@ static void test_launch_errors() {
     CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration, "70000 blocks in y");
     KS_LAUNCH(dynamic_k, 1, 64, 49153, g_stream, 16, p, 0);
     CHECK(cudaGetLastError() == cudaErrorInvalidValue, "more than 48 kB without asking");
-    CHECK(cudaFuncSetAttribute(dynamic_k, cudaFuncAttributeMaxDynamicSharedMemorySize, 300 << 10) == cudaErrorInvalidValue, "300 kB");
+    CHECK(cudaFuncSetAttribute(dynamic_k, cudaFuncAttributeMaxDynamicSharedMemorySize, 300 << 10) ==
+              cudaErrorInvalidValue,
+          "300 kB");
     (void)cudaGetLastError();
-    CHECK(cudaFuncSetAttribute(dynamic_k, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10) == cudaSuccess, "64 kB");
+    CHECK(cudaFuncSetAttribute(dynamic_k, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10) == cudaSuccess,
+          "64 kB");
     KS_LAUNCH(dynamic_k, 1, 64, 49153, g_stream, 16, p, 0);
     CHECK(cudaGetLastError() == cudaSuccess && cudaStreamSynchronize(g_stream) == cudaSuccess, "64 kB after asking");
     CHECK(cudaGetLastError() == cudaSuccess, "errors are reported once");

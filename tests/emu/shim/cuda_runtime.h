@@ -26,13 +26,13 @@ struct dim3 {
 };
 
 enum cudaError_t {
-    cudaSuccess                   = 0,
-    cudaErrorInvalidValue         = 1,
-    cudaErrorMemoryAllocation     = 2,
-    cudaErrorInvalidConfiguration = 9,
-    cudaErrorNoDevice             = 100,
+    cudaSuccess                    = 0,
+    cudaErrorInvalidValue          = 1,
+    cudaErrorMemoryAllocation      = 2,
+    cudaErrorInvalidConfiguration  = 9,
+    cudaErrorNoDevice              = 100,
     cudaErrorInvalidResourceHandle = 400,
-    cudaErrorLaunchFailure        = 719
+    cudaErrorLaunchFailure         = 719
 };
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -74,7 +74,8 @@ cudaError_t          allow_shared(const void *kernel, int bytes);
 unsigned             lane();
 
 template <typename... P, typename... A>
-void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...a) {
+void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+            A &&...a) {
     std::tuple<P...> args(std::forward<A>(a)...); /* by value, now: as a real launch does */
     launch(name, (const void *)kernel, grid, block, shared, stream, [kernel, args]() { std::apply(kernel, args); });
 }
@@ -92,9 +93,10 @@ template <typename F> cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttrib
     return ks_emu::allow_shared((const void *)kernel, bytes);
 }
 
-#define KS_LAUNCH(kernel, grid, block, shared, stream, ...) ks_emu::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
-#define KS_SHARED(T, name, n)                                                 \
-    static const char name##_key = 0;                                         \
+#define KS_LAUNCH(kernel, grid, block, shared, stream, ...)                                                            \
+    ks_emu::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+#define KS_SHARED(T, name, n)                                                                                          \
+    static const char name##_key = 0;                                                                                  \
     T *const          name       = (T *)ks_emu::shared_static(&name##_key, (n) * sizeof(T))
 #define KS_SHARED_DYNAMIC(T, name) T *const name = (T *)ks_emu::shared_dynamic()
 
@@ -106,7 +108,7 @@ template <typename F> cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttrib
 #define __ballot_sync(mask, p) ks_emu_ballot((mask), (p) ? 1 : 0, __LINE__)
 static inline unsigned ks_emu_ballot(unsigned mask, int p, int line) {
     unsigned             present = 0, bits = 0;
-    const unsigned char *slot    = ks_emu::exchange(mask, &p, sizeof p, line, &present);
+    const unsigned char *slot = ks_emu::exchange(mask, &p, sizeof p, line, &present);
     for (unsigned i = 0; i < 32; i++) {
         int v = 0;
         if (present >> i & 1) memcpy(&v, slot + 8 * i, sizeof v);

@@ -10,7 +10,7 @@
 #include "ksgrad/eval.h"
 
 /* Tighter than a plain SCF: H and eps err linearly in the orbital gradient, and errors of a network are measured against them. */
-static const char *const label_defaults[] = {"scf.conv=1e-10", "scf.conv_grad=1e-7", "scf.max_cycle=100"};
+static const char *const label_defaults[] = {"scf.conv=1e-10", "scf.conv_grad=1e-8", "scf.max_cycle=100"};
 enum { N_LABEL_DEFAULT = 3, FRAMES_AT_ONCE = 8, MAX_SET = 64 };
 
 static volatile sig_atomic_t g_stop;
@@ -242,6 +242,7 @@ static ks_status label_file(ks_ctx *ctx, const ks_config *c, const char *path, c
     KS_TRY(ks_config_method(c, &method));
     KS_TRY(ks_basis_load(c->method.basis, &basis));
     fill_label_method(c, &method, basis, &lm);
+    KS_TRY(ks_data_labels_reserve(path, &lm, 0, NULL, NULL)); /* refuses other thresholds than those of the labels in the file */
     KS_TRY(ks_data_open(path, &data));
     KS_TRY(wanted_frames(data, split, slice, &index, &n));
     KS_TRY(ks_data_labels_missing(data, &lm, n, index, &todo, &l.n_todo));
@@ -278,7 +279,7 @@ done:
         {"basis", 0, KS_OPT_TEXT, "NAME", "basis set or .gbs file (method.basis)", &(s).basis},                 \
         {"grid", 0, KS_OPT_TEXT, "0..3", "integration grid (method.grid)", &(s).grid},                          \
         {"conv", 0, KS_OPT_TEXT, "Ha", "energy change (scf.conv); labels: 1e-10", &(s).conv},                   \
-        {"conv-grad", 0, KS_OPT_TEXT, "X", "rms orbital gradient (scf.conv_grad); labels: 1e-7", &(s).conv_grad}
+        {"conv-grad", 0, KS_OPT_TEXT, "X", "rms orbital gradient (scf.conv_grad); labels: 1e-8", &(s).conv_grad}
 
 int ks_cmd_data_label(int argc, char **argv) {
     const char       *split = NULL, *slice = NULL;

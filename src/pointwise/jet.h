@@ -45,8 +45,9 @@ KS_LANE_FN ks_jet1 ks_jet1_expm1(ks_jet1 a) {
     return ks_jet1_chain(a, e, e + 1.0, e + 1.0);
 }
 KS_LANE_FN ks_jet1 ks_jet1_log1p(ks_jet1 a) {
-    const ks_lane y = 1.0 / (1.0 + a.v);
-    return ks_jet1_chain(a, ks_lane_log1p(a.v), y, -y * y);
+    ks_lane       y;
+    const ks_lane f = ks_lane_log1p_both(a.v, &y);
+    return ks_jet1_chain(a, f, y, -y * y);
 }
 KS_LANE_FN ks_jet1 ks_jet1_atan(ks_jet1 a) {
     const ks_lane y = 1.0 / (1.0 + a.v * a.v);
@@ -54,7 +55,7 @@ KS_LANE_FN ks_jet1 ks_jet1_atan(ks_jet1 a) {
 }
 KS_LANE_FN ks_jet1 ks_jet1_sqrt(ks_jet1 a) {
     const ks_lane s = ks_lane_sqrt(a.v), h = 0.5 / s;
-    return ks_jet1_chain(a, s, h, -0.5 * h / a.v);
+    return ks_jet1_chain(a, s, h, -2.0 * h * h * h);
 }
 
 KS_LANE_FN ks_jet ks_jet_chain(ks_jet a, ks_lane f, ks_lane f1, ks_lane f2) {
@@ -102,7 +103,8 @@ KS_LANE_FN ks_jet ks_jet_inv(ks_jet a) {
     return ks_jet_chain(a, y, -y2, 2.0 * y2 * y);
 }
 KS_LANE_FN ks_jet ks_jet_log1p(ks_jet a) {
-    const ks_lane y = 1.0 / (1.0 + a.v);
-    return ks_jet_chain(a, ks_lane_log1p(a.v), y, -y * y);
+    ks_lane       y;
+    const ks_lane f = ks_lane_log1p_both(a.v, &y);
+    return ks_jet_chain(a, f, y, -y * y);
 }
 #endif

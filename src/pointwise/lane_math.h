@@ -1,4 +1,5 @@
-/* lane_math.h -- elementary functions over lanes, to 2 ulp (tests/unit/test_lane_math.c).
+/* lane_math.h -- elementary functions over lanes, to 2 ulp, x^(-1/3) to 4
+ * (tests/unit/test_lane_math.c).
  *
  * Domain: finite arguments. exp flushes to 0 below -708.3 and is finite up to 709; log, cbrt and their relatives take
  * positive normal numbers. Scalar lanes (nvcc, the launcher) use the C library's functions. */
@@ -13,10 +14,16 @@ KS_LANE_FN ks_lane ks_lane_max(ks_lane a, ks_lane b) { return a > b ? a : b; }
 KS_LANE_FN ks_lane ks_lane_exp(ks_lane x) { return x < -708.3 ? 0.0 : exp(x); }
 KS_LANE_FN ks_lane ks_lane_expm1(ks_lane x) { return expm1(x); }
 KS_LANE_FN ks_lane ks_lane_log(ks_lane x) { return log(x); }
-KS_LANE_FN ks_lane ks_lane_log1p(ks_lane x) { return log1p(x); }
-KS_LANE_FN ks_lane ks_lane_cbrt(ks_lane x) { return cbrt(x); }
+KS_LANE_FN ks_lane ks_lane_cbrt_both(ks_lane x, ks_lane *inverse) {
+    const double c = cbrt(x);
+    *inverse       = 1.0 / c;
+    return c;
+}
+KS_LANE_FN ks_lane ks_lane_log1p_both(ks_lane x, ks_lane *inverse) {
+    *inverse = 1.0 / (1.0 + x);
+    return log1p(x);
+}
 KS_LANE_FN ks_lane ks_lane_atan(ks_lane x) { return atan(x); }
-KS_LANE_FN ks_lane ks_lane_asinh(ks_lane x) { return asinh(x); }
 
 #else
 
@@ -86,15 +93,17 @@ KS_LANE_FN ks_lane ks_lane_log(ks_lane x) {
     return ks_lane_log_core(m - 1.0, k);
 }
 
-/* log(u) with u = fl(1 + x), plus the rounding error of u; exact where u = 1. x > -1. */
-KS_LANE_FN ks_lane ks_lane_log1p(ks_lane x) {
-    const ks_lane u = 1.0 + x;
-    const ks_lane c = ks_lane_select(ks_lane_lt(x, ks_lane_set(1.0)), x - (u - 1.0), 1.0 - (u - x)) / u;
+/* log(1 + x) = log(u) + the rounding error of u = fl(1 + x); also 1/(1 + x). x > -1. */
+KS_LANE_FN ks_lane ks_lane_log1p_both(ks_lane x, ks_lane *inverse) {
+    const ks_lane u = 1.0 + x, y = 1.0 / u;
+    const ks_lane c = ks_lane_select(ks_lane_lt(x, ks_lane_set(1.0)), x - (u - 1.0), 1.0 - (u - x)) * y;
+    *inverse        = y;
     return ks_lane_log(u) + c;
 }
 
 /* Starting value from a third of the exponent (5 %), two series steps for x^(-1/3), one Newton step for the root. */
-KS_LANE_FN ks_lane ks_lane_cbrt(ks_lane x) {
+/* x^(1/3) and x^(-1/3). */
+KS_LANE_FN ks_lane ks_lane_cbrt_both(ks_lane x, ks_lane *inverse) {
     const double two52 = 4503599627370496.0;
     /* high 32 bits as a double; -1/3 of it; back: bits of about x^(-1/3) */
     const ks_lane   hi = (ks_lane)((ks_lane_i)((ks_lane_bits(x) >> 32) | ks_lane_bits(ks_lane_set(two52)))) - two52;
@@ -105,6 +114,7 @@ KS_LANE_FN ks_lane ks_lane_cbrt(ks_lane x) {
     y += y * r * (1.0 / 3 + r * (2.0 / 9 + r * (14.0 / 81 + r * (35.0 / 243))));
     r = 1.0 - x * y * y * y;
     y += y * r * (1.0 / 3 + r * (2.0 / 9 + r * (14.0 / 81)));
+    *inverse        = y;
     const ks_lane c = x * y * y;
     return c - (c * c * c - x) * (y * y) * (1.0 / 3);
 }
@@ -131,12 +141,6 @@ KS_LANE_FN ks_lane ks_lane_atan(ks_lane x) {
              z * (4.328810604912902668951e2 + z * (1.650270098316988542046e2 + z * (2.485846490142306297962e1 + z))));
     const ks_lane y = base + (t + (t * z * p / q + more));
     return ks_lane_select(ks_lane_lt(x, zero), -y, y);
-}
-
-KS_LANE_FN ks_lane ks_lane_asinh(ks_lane x) {
-    const ks_lane a = ks_lane_abs(x), a2 = a * a;
-    const ks_lane y = ks_lane_log1p(a + a2 / (1.0 + ks_lane_sqrt(1.0 + a2)));
-    return ks_lane_select(ks_lane_lt(x, ks_lane_set(0.0)), -y, y);
 }
 
 #endif

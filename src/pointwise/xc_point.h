@@ -25,7 +25,8 @@ typedef struct ks_rho_powers {
 } ks_rho_powers;
 
 KS_LANE_FN ks_rho_powers ks_rho_powers_at(ks_lane rho) {
-    const ks_lane       c = ks_lane_cbrt(rho), ic = 1.0 / c, ir = ic * ic * ic;
+    ks_lane             ic;
+    const ks_lane       c = ks_lane_cbrt_both(rho, &ic), ir = ic * ic * ic;
     const ks_rho_powers p = {{rho, ks_lane_set(1.0), ks_lane_set(0.0)},
                              {c, (1.0 / 3) * c * ir, (-2.0 / 9) * c * ir * ir},
                              {ic, (-1.0 / 3) * ic * ir, (4.0 / 9) * ic * ir * ir}};
@@ -70,10 +71,12 @@ KS_LANE_FN void ks_xc_asinh_factor(ks_lane t, ks_lane *F, ks_lane *F1, ks_lane *
     const double    switch_at = 0.06;
     const ks_lane_i small     = ks_lane_lt(t, ks_lane_set(switch_at));
     const ks_lane   tb = ks_lane_max(t, ks_lane_set(switch_at)), root = ks_lane_sqrt(tb), it = 0.5 / tb;
-    const ks_lane   q = 1.0 / (1.0 + tb), s = ks_lane_sqrt(q);
-    ks_lane         h  = ks_lane_asinh(root) / root;
+    const ks_lane   cosh_y = ks_lane_sqrt(1.0 + tb), s = 1.0 / cosh_y; /* y = asinh(root) */
+    ks_lane         unused;
+    const ks_lane   y  = ks_lane_log1p_both(root + tb / (1.0 + cosh_y), &unused);
+    ks_lane         h  = y * root * 2.0 * it;
     ks_lane         h1 = (s - h) * it;
-    ks_lane         h2 = (-0.5 * s * q - 3.0 * h1) * it;
+    ks_lane         h2 = (-0.5 * s * s * s - 3.0 * h1) * it;
     if (ks_lane_any(small)) {
         /* (-1)^k (2k)! / (4^k k!^2 (2k+1)) */
         static const double c[16] = {1.0,

@@ -139,7 +139,7 @@ int main(int argc, char **argv) {
     char        pattern[1024];
     glob_t      g;
     ks_ctx     *ctx = NULL;
-    snprintf(pattern, sizeof pattern, "%s/%s/reference/pyscf_%s*.npz", shared ? shared : KS_TEST_SOURCE_DIR, shared ? (strstr(shared, "data") ? "." : "data") : "../shared/data", argc > 1 ? argv[1] : "");
+    snprintf(pattern, sizeof pattern, "%s/reference/pyscf_%s*.npz", shared ? shared : KS_TEST_SOURCE_DIR "/../shared/data", argc > 1 ? argv[1] : "");
     if (glob(pattern, 0, NULL, &g) != 0) {
         printf("skipped: no files match %s\n", pattern);
         return 77;

@@ -3,8 +3,8 @@
  * Rules of the .cu files: C with launches (templates only for types and tile sizes); kernels are launched through
  * KS_LAUNCH and followed by KS_LAUNCHED, shared memory is declared through KS_SHARED and KS_SHARED_DYNAMIC, no inline
  * PTX: so that tests/emu can compile the same files for the CPU. Launchers never synchronise, copy or allocate (but
- * see ks_cuda_scratch). Barriers and shuffles are reached by all threads of the block or warp; no early return before.
- */
+ * see ks_cuda_scratch). Barriers and shuffles are reached by all threads of the block or warp: none
+ * returns before. */
 #ifndef KS_COMMON_CUH
 #define KS_COMMON_CUH
 #define KS_LANE_SCALAR 1 /* lane.h: one work item per thread */

@@ -1,13 +1,14 @@
 /* eri.cu -- two-electron integrals (ps|ps), one quartet per thread: the pilot of the ERI classes. CPU twin:
- * src/ops/eri_lanes.c. Test: tests/ops/test_eri_class.c. Formula and tables: src/pointwise/eri_class.h
- * (McMurchie-Davidson). out[bra function][ket function] = sum over primitive pairs of E_bra E_ket (p+q)^(-1/2) R_{tuv +
- * t'u'v'} A warp has one bra pair (uniform loads) and a block of 32 ket pairs (coalesced loads), so all its threads run
- * the same loops; the primitives of a block end together at the bound. The host orders kets by size. No shared memory,
- * no atomics: bitwise repeatable. Pair tables are made by the CPU code (src/ops/eri_pairs.c) and copied, once per
- * geometry. Budget: 327 flop a primitive quartet, 72 bytes written a quartet. Uracil, def2-SVP: 205,120 quartets (3.37
- * M primitive quartets before the bound, about half after): 0.55 GFLOP, 15 MB: at 35 % of 34 TFLOP/s 0.05 ms on an
- * H200. The store and the other 20 classes follow this file; eri_build stays an empty slot until they are there. Not
- * run on a GPU yet. */
+ * src/ops/eri_lanes.c. Test: tests/gpu/test_eri_class.c. Formula and tables: src/pointwise/eri_class.h
+ * (McMurchie-Davidson).
+ *   out[bra function][ket function] = sum over primitive pairs of E_bra E_ket (p+q)^(-1/2) R_{tuv + t'u'v'}
+ * A warp has one bra pair (uniform loads) and a block of 32 ket pairs (coalesced loads), so all its threads run the
+ * same loops; the primitives of a block end together at the bound. The host orders kets by size. No shared memory, no
+ * atomics: bitwise repeatable. Pair tables are made by the CPU code (src/ops/eri_pairs.c) and copied once per geometry.
+ * Budget: 327 flop a primitive quartet, 72 bytes written a quartet. Uracil, def2-SVP: 205,120 quartets (3.37 M
+ * primitive quartets before the bound, about half after): 0.55 GFLOP, 15 MB: at 35 % of 34 TFLOP/s 0.05 ms on an H200.
+ * 118 registers (sm_80), 120 (sm_90), no stack. The store and the other 20 classes follow this file; eri_build stays
+ * an empty slot until they are there. Not run on a GPU yet. */
 #include "../common.cuh"
 #include "cuda/eri_tables.h"
 #include "pointwise/eri_class.h"

@@ -1,15 +1,17 @@
 /* rho.cu -- density and its gradient on the grid, forward and adjoint, dense over all AOs. CPU twin (screened):
- * src/ops/vxc.c, vxc_lanes.c. Test: tests/ops/test_rho.c. AO values: src/pointwise/ao_point.h, made in each kernel,
- * never in device memory. fwd  X = P chi,  rho = sum_m chi_m X_m,  grad rho = 2 sum_m grad chi_m X_m           (P
- * symmetric) adj  Y = rho_bar chi / 2 + sum_x (grad rho)_bar,x d_x chi,  P_bar_mn += sum_g Y_m chi_n + chi_m Y_n fwd: a
- * block has 32 points, one per lane; its 8 warps share shells, then rows of P, then shells again. Sums over warps in
- * fixed order. adj: a block has one pair of AO tiles (at most 80 x 80, lower triangle) and one of 32 pieces of the
- * points; each thread keeps 5 x 5 sums in registers; pieces are added in order by a second kernel. No atomics: bitwise
- * repeatable. Budget a point of n AOs: fwd 2 n^2 flop + AO values twice; adj 4 x 80^2 x (pairs of tiles) flop + AO
- * values once or twice a pair. Uracil, level 3 (151,672 points, 132 AOs): fwd 5.3 + 1.6 GFLOP, adj 11.6 + 3.2 GFLOP;
- * bytes: P, 5 doubles a point (6 MB), and 2 x 4.5 MB of partial sums. Bound by fp64 arithmetic and shared-memory reads:
- * at 40 % of 34 TFLOP/s 0.5 ms and 1.1 ms on an H200. Tensor-core products (60 TFLOP/s) are the next step. Not run on a
- * GPU yet. */
+ * src/ops/vxc.c, vxc_lanes.c. Tests: tests/ops/test_rho.c, tests/gpu/test_rho_tiles.c. AO values
+ * (src/pointwise/ao_point.h) are made in each kernel, never in device memory.
+ *   fwd  X = P chi,  rho = sum_m chi_m X_m,  grad rho = 2 sum_m grad chi_m X_m                       (P symmetric)
+ *   adj  Y = rho_bar chi / 2 + sum_x (grad rho)_bar,x d_x chi,  P_bar_mn += sum_g Y_m chi_n + chi_m Y_n
+ * fwd: a block has 32 points, one per lane; its 8 warps share shells, then rows of P, then shells again.
+ * adj: a block has one pair of AO tiles (at most 80 x 80, lower triangle) and one of 32 pieces of the points; each
+ * thread keeps 5 x 5 sums in registers; a second kernel adds the pieces.
+ * Sums over warps and pieces in fixed order, no atomics: bitwise repeatable.
+ * Budget a point of n AOs: fwd 2 n^2 flop and AO values twice; adj 4 x 80^2 flop and AO values once or twice for each
+ * pair of tiles. Uracil, level 3 (151,672 points, 132 AOs): fwd 5.3 + 1.6 GFLOP, adj 11.6 + 3.2 GFLOP; bytes: P, 5
+ * doubles a point (6 MB), 2 x 4.5 MB of partial sums. Bound by fp64 arithmetic and shared-memory reads: at 40 % of 34
+ * TFLOP/s 0.5 ms and 1.1 ms on an H200. Registers are held to two blocks an SM: 32 bytes spill on sm_80, 12 on sm_90,
+ * outside the product loop. Tensor-core products (60 TFLOP/s) are the next step. Not run on a GPU yet. */
 #include "grid_cuda.cuh"
 #include "cuda/backend_cuda.h"
 #include "ops/grid_impl.h"
@@ -24,8 +26,8 @@ enum {
     PIECES  = 32
 };
 
-/* Dynamic shared memory: X (n_ao, 32) and chi (n_ao, 32), at least 4 WARPS rows: its place is used again for the sums.
- */
+/* Dynamic shared memory: X (n_ao, 32) and chi (n_ao, 32), at least 4 WARPS rows of it, because its place is used
+ * again for the sums over warps. */
 static __global__ void rho_fwd_k(ks_grid_cuda d, int64_t n_atom, int64_t n_point, int64_t n_pad, int n_feat,
                                  ks_slots slots, const double *__restrict__ xyz, const double *__restrict__ P,
                                  double *__restrict__ feat) {

@@ -3,8 +3,8 @@
  * What it emulates, and what each part is there to find:
  *   threads    one fibre each; between barriers they run one after the other in an order shuffled by a seed, so that a
  *              missing __syncthreads gives a wrong answer; blocks run in shuffled order too
- *   barriers   all threads of the block must reach the same line; a thread that has returned, or waits elsewhere, is an
- * error warps      shuffles and ballots wait for exactly the lanes of the mask; a lane that has returned is an error
+ *   barriers   all threads of the block must reach the same line; one that returned or waits elsewhere is an error
+ *   warps      shuffles and ballots wait for exactly the lanes of the mask; a lane that has returned is an error
  *   shared     allocated to the byte for each block and filled with NaN (redzones under AddressSanitizer)
  *   device     one mapping that is inaccessible outside kernels and copies: a host dereference faults; new memory is
  *              NaN; gaps between allocations and freed ones are poisoned under AddressSanitizer

@@ -1,5 +1,5 @@
-/* test_eri_class.c -- the ERI kernel of class (ps|ps) against the stored integrals of the CPU (themselves tested
- * against PySCF and libint2). */
+/* test_eri_class.c -- the ERI kernel of class (ps|ps) against the stored integrals of the CPU, which op.eri.cpu
+ * compares with PySCF. */
 #include <string.h>
 #include "ks_test.h"
 #include "cuda/eri_tables.h"

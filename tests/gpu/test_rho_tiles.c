@@ -1,5 +1,5 @@
-/* test_rho_tiles.c -- the rho kernels where one AO tile is not enough: propane in def2-SVP, 82 AOs in two tiles, against the
- * CPU. The nine checks are in tests/ops/test_rho.c, on a molecule with one tile. */
+/* test_rho_tiles.c -- the rho kernels where one AO tile is not enough: propane in def2-SVP, 82 AOs in two tiles,
+ * against the CPU. The nine checks are in tests/ops/test_rho.c, on a molecule with one tile. */
 #include <string.h>
 #include "ks_test.h"
 #include "ksgrad/grid.h"
@@ -8,9 +8,9 @@
 enum { N_ATOM = 11, N_FRAME = 2 };
 static const int32_t Z[N_ATOM] = {6, 6, 6, 1, 1, 1, 1, 1, 1, 1, 1};
 /* A rough propane; bohr. */
-static const double first[3 * N_ATOM] = {0,     0,    1.1, 2.4, 0,     -0.5, -2.4, 0,     -0.5, 0,    1.66,
-                                         2.35,  0,    -1.66, 2.35, 4.1, 0,    0.7,  2.5,   1.68, -1.75, 2.5,
-                                         -1.68, -1.75, -4.1, 0,   0.7,  -2.5, 1.68, -1.75, -2.5, -1.68, -1.75};
+static const double first[3 * N_ATOM] = {0,     0,     1.1,   2.4,  0,   -0.5, -2.4, 0,     -0.5, 0,     1.66,
+                                         2.35,  0,     -1.66, 2.35, 4.1, 0,    0.7,  2.5,   1.68, -1.75, 2.5,
+                                         -1.68, -1.75, -4.1,  0,    0.7, -2.5, 1.68, -1.75, -2.5, -1.68, -1.75};
 
 typedef struct answer {
     int64_t n_feat, n_P;
@@ -26,14 +26,15 @@ static void evaluate(ks_ctx *ctx, const ks_system *sys, answer *a) {
     const int32_t slot[N_FRAME] = {1, 0};
     const int64_t n             = sys->n_ao;
     void         *pos_b = NULL, *P_b = NULL, *feat_b = NULL, *bar_b = NULL, *P_bar_b = NULL;
-    for (int i = 0; i < N_FRAME * 3 * N_ATOM; i++) pos[i] = first[i % (3 * N_ATOM)] + 0.1 * random_at(1000000u + (uint64_t)i);
+    for (int i = 0; i < N_FRAME * 3 * N_ATOM; i++)
+        pos[i] = first[i % (3 * N_ATOM)] + 0.1 * random_at(1000000u + (uint64_t)i);
     T_OK(ks_mem_alloc(ctx, sizeof pos, &pos_b));
     T_OK(ks_mem_to_backend(ctx, pos_b, pos, sizeof pos));
     T_OK(ks_grid_create(ctx, sys, 0, N_FRAME, &grid));
     T_OK(ks_grid_build(ctx, grid, N_FRAME, slot, pos_b));
     T_OK(ks_grid_n_points(sys, 0, &a->n_feat));
     a->n_feat *= 4 * N_FRAME;
-    a->n_P = N_FRAME * n * n;
+    a->n_P                  = N_FRAME * n * n;
     const size_t feat_bytes = (size_t)a->n_feat * sizeof(double), P_bytes = (size_t)a->n_P * sizeof(double);
     double      *P = malloc(P_bytes), *bar = malloc(feat_bytes);
     a->feat  = malloc(feat_bytes);

@@ -319,8 +319,6 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
     RULE(c->run.name[0] && c->run.name[0] != '.' && !strchr(c->run.name, '/'), "run.name",
          "'run.name' must be the name of a folder, got '%s'", c->run.name);
     RULE(c->run.dir[0], "run.dir", "'run.dir' is empty");
-    RULE(m->d_model % m->heads == 0, "model.d_model", "'model.d_model' = %lld is not a multiple of 'model.heads' = %lld",
-         (long long)m->d_model, (long long)m->heads);
     RULE((int)m->precision != 2, "model.precision",
          "'model.precision: bf16' needs the CUDA backend's bf16 network, which this build does not have; use fp32 or fp64");
     RULE(c->refine.kind != KS_REFINE_NONE || c->refine.n_build <= 1, "refine.steps", "'refine.kind: none' makes one Fock build, 'refine.steps' = %d",
@@ -348,6 +346,8 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
              (long long)size.d_model, (long long)size.heads, (long long)size.layers, (long long)m->d_model, (long long)m->heads,
              (long long)m->layers);
     }
+    RULE(m->d_model % m->heads == 0, "model.d_model", "'model.d_model' = %lld is not a multiple of 'model.heads' = %lld",
+         (long long)m->d_model, (long long)m->heads);
     if (ks_xc_find(c->method.xc, &xc) != KS_OK) {
         char message[256];
         snprintf(message, sizeof message, "%s", ks_error_message());

@@ -102,7 +102,7 @@ static ks_status info_hdf5(const char *path) {
     char     *text   = NULL, *format = NULL, **names = NULL;
     int64_t   n      = 0;
     static const char *const texts[] = {"format", "kind", "created_by", "source", "model"};
-    static const char *const method[] = {"xc", "xc_libxc_ids", "basis", "guess", "ao_order", "refine"};
+    static const char *const method[] = {"xc", "basis", "guess", "ao_order", "refine"};
     if (ks_data_is_data(path)) {
         KS_TRY(ks_data_open(path, &data));
         KS_TRY(ks_data_describe(data, &text));

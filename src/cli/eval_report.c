@@ -36,9 +36,11 @@ done:
 
 void ks_eval_report_free(ks_eval_report *r) { KS_FREE(r->frame); }
 
-/* Five significant digits without an exponent where that fits. */
-static void print_value(FILE *out, int has, double v) {
+/* Five significant digits without an exponent where that fits; percentages near 100 need their nines. */
+static void print_value(FILE *out, int metric, int has, double v) {
+    const int percent = metric == KS_METRIC_psi || metric == KS_METRIC_psi_s;
     if (!has) fprintf(out, "  %14s", "-");
+    else if (percent) fprintf(out, "  %14.5f", v);
     else if (fabs(v) >= 1e5) fprintf(out, "  %14.0f", v);
     else if (v != 0 && fabs(v) < 1e-3) fprintf(out, "  %14.3e", v);
     else fprintf(out, "  %14.*f", fabs(v) >= 1000 ? 1 : fabs(v) >= 10 ? 2 : 4, v);
@@ -88,7 +90,7 @@ void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
         const ks_metric_info *info = ks_metric_get_info(k);
         fprintf(out, "%-26s%-5s", info->title, info->unit);
         for (int row = r->first_row ? 0 : 1; row < KS_EVAL_ROWS; row++)
-            print_value(out, mean[row].has[k], mean[row].value[k]);
+            print_value(out, k, mean[row].has[k], mean[row].value[k]);
         if ((k == KS_METRIC_cycles || k == KS_METRIC_cycles_minao) && r->n_cycles)
             fprintf(out, "  (%lld frames)", (long long)r->n_cycles);
         fprintf(out, "\n");

@@ -332,7 +332,7 @@ done:
 }
 
 static json_t *time_json(const bench_op *op, const bench_time *t) {
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", op->name, "what", op->note, "seconds",
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "op", op->name, "what", op->note, "seconds",
                           ks_json_real(t->wall), "seconds_min", ks_json_real(t->wall_min), "seconds_max",
                           ks_json_real(t->wall_max), "cpu_seconds", ks_json_real(t->cpu));
     json_object_set_new(o, "gflops", t->flop > 0 ? ks_json_real(1e-9 * t->flop / t->wall) : json_null());

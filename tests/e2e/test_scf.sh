@@ -1,8 +1,9 @@
 #!/bin/bash
 # test_scf.sh KSGRAD -- converged energies, frontier orbitals, dipoles and cycles against PySCF 2.14 (numbers from tests' reference
 # files, converged to 1e-12 Ha), batches against single frames, guesses from files, unconverged frames, output files.
-KSGRAD=$1
-. "$(dirname "$0")/verbs_common.sh"
+KSGRAD=$(realpath "$1")
+HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/verbs_common.sh"
 
 cat > hcn.xyz <<XYZ
 3

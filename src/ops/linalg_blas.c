@@ -7,8 +7,8 @@
 #include <string.h>
 #include "ops/linalg_ops.h"
 
-/* Below this many floating-point operations a parallel region costs more than it gains. */
-enum { PAR_WORK = 100000, PANEL_ROWS = 64 };
+/* Below this many multiply-adds (about 30 us) a parallel region costs more than it gains. */
+enum { PAR_WORK = 300000, PANEL_ROWS = 64 };
 
 ks_status ks_gemm_cpu(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, double alpha, ks_mats a,
                       ks_mats b, double beta, double *c) {

@@ -81,9 +81,11 @@ KS_LANE_FN void ks_boys(int L, const double *table, ks_lane T, ks_lane *F) {
     }
     if (ks_boys_any(far)) {
         const ks_lane ts = ks_lane_select(far, T, ks_lane_set(t_max));
-        const ks_lane y  = ks_lane_rsqrt(ts), y2 = y * y;
-        ks_lane       a  = y * ks_lane_set(0.88622692545275801); /* sqrt(pi)/2 */
-        for (int m = 0; m < L; m++) a = a * y2 * ks_lane_set(m + 0.5);
+        const ks_lane y2 = ks_lane_set(1.0) / ts;
+        double        g  = 0.88622692545275801; /* sqrt(pi)/2 * 1/2 * 3/2 ... */
+        ks_lane       a  = ks_lane_sqrt(y2);
+        for (int m = 0; m < L; m++, g *= m - 0.5) a = a * y2;
+        a = a * ks_lane_set(g);
         f = ks_lane_select(far, a, f);
         e = ks_lane_select(far, ks_lane_set(0.0), e);
     }

@@ -8,17 +8,19 @@
  * tests/ops/test_vxc.c. */
 #define AO_CUT 1e-9
 
-/* Bound of value and gradient of a shell at distance r: the largest |Y| of degree l on the unit sphere is below 0.8. */
+/* Bound of value and gradient components of a shell at distance r: |Y| <= value_max r^l, |dY/dx| <= slope_max r^(l-1).
+ */
 static double shell_bound(const ks_shells *sh, const ks_shell *s, double r) {
+    static const double value_max[KS_L_MAX + 1]                      = {0.2821, 0.4887, 0.6308},
+                                             slope_max[KS_L_MAX + 1] = {0.0, 0.4887, 1.2616};
     double R = 0.0, R1 = 0.0;
     for (int64_t k = s->prim; k < s->prim + s->n_prim; k++) {
         const double e = fabs(sh->coef[k]) * exp(-sh->exponent[k] * r * r);
         R += e;
         R1 += 2.0 * sh->exponent[k] * r * e;
     }
-    const double rl = pow(r, s->l), value = 0.8 * rl * R;
-    const double slope = 0.8 * (s->l * (s->l ? pow(r, s->l - 1) : 0.0) * R + rl * R1);
-    return fmax(value, slope);
+    const double rl = pow(r, s->l), value = value_max[s->l] * rl * R;
+    return fmax(value, slope_max[s->l] * rl / r * R + value_max[s->l] * rl * R1);
 }
 
 static double shell_reach(const ks_shells *sh, const ks_shell *s, double cut) {

@@ -66,19 +66,49 @@ static void matrix_update(int64_t n, const double *Y, const double *phi_t, int64
     for (; c < n; c += KS_LANES) strip(1, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
 }
 
+/* A square of lanes, transposed in log2(KS_LANES) rounds of interleaving halves. */
+KS_LANE_FN void transpose_square(ks_lane t[KS_LANES]) {
+    ks_lane u[KS_LANES];
+#if KS_LANES == 2
+    u[0] = __builtin_shufflevector(t[0], t[1], 0, 2);
+    u[1] = __builtin_shufflevector(t[0], t[1], 1, 3);
+#elif KS_LANES == 4
+    for (int i = 0; i < 4; i += 2) {
+        u[i]     = __builtin_shufflevector(t[i], t[i + 1], 0, 4, 2, 6);
+        u[i + 1] = __builtin_shufflevector(t[i], t[i + 1], 1, 5, 3, 7);
+    }
+    for (int i = 0; i < 2; i++) {
+        t[i]     = __builtin_shufflevector(u[i], u[i + 2], 0, 1, 4, 5);
+        t[i + 2] = __builtin_shufflevector(u[i], u[i + 2], 2, 3, 6, 7);
+    }
+    return;
+#else
+    for (int i = 0; i < 8; i += 2) {
+        u[i]     = __builtin_shufflevector(t[i], t[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        u[i + 1] = __builtin_shufflevector(t[i], t[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int k = i; k < i + 2; k++) {
+            t[k]     = __builtin_shufflevector(u[k], u[k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            t[k + 2] = __builtin_shufflevector(u[k], u[k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int i = 0; i < 4; i++) {
+        u[i]     = __builtin_shufflevector(t[i], t[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        u[i + 4] = __builtin_shufflevector(t[i], t[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#endif
+    for (int i = 0; i < KS_LANES; i++) t[i] = u[i];
+}
+
 /* phi_t (PANEL, n rounded up) from phi (n, PANEL), zeros beyond n. */
 static void transpose(int64_t n, int64_t ld, const double *phi, double *phi_t) {
-    const int64_t n_pad = (n + KS_LANES - 1) / KS_LANES * KS_LANES;
-    for (int64_t m = 0; m < n_pad; m += KS_LANES)
+    for (int64_t m = 0; m < n; m += KS_LANES)
         for (int g = 0; g < KS_PANEL; g += KS_LANES) {
             ks_lane t[KS_LANES];
             for (int i = 0; i < KS_LANES; i++)
                 t[i] = m + i < n ? ks_lane_load(phi + (m + i) * KS_PANEL + g) : ks_lane_set(0.0);
-            for (int i = 0; i < KS_LANES; i++) {
-                double col[KS_LANES];
-                for (int k = 0; k < KS_LANES; k++) col[k] = t[k][i];
-                ks_lane_store(phi_t + (g + i) * ld + m, ks_lane_load(col));
-            }
+            transpose_square(t);
+            for (int i = 0; i < KS_LANES; i++) ks_lane_store(phi_t + (g + i) * ld + m, t[i]);
         }
 }
 
@@ -114,21 +144,25 @@ static void features(int gga, int64_t n, int64_t ld, const double *phi, const do
     }
 }
 
-/* Y = a0 phi + a . grad phi */
+/* Y = a0 phi + a . grad phi; two lanes at a time, so that whole cache lines are used. */
 static void combine(int gga, int64_t n, int64_t ld, const double *phi, double (*a)[KS_PANEL], double *Y) {
     const int64_t comp = ld * KS_PANEL;
-    for (int g = 0; g < KS_PANEL; g += KS_LANES) {
-        const ks_lane a0 = ks_lane_load(a[0] + g);
-        if (!gga) {
-            for (int64_t m = 0; m < n; m++)
-                ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(phi + m * KS_PANEL + g));
-            continue;
-        }
-        const ks_lane ax = ks_lane_load(a[1] + g), ay = ks_lane_load(a[2] + g), az = ks_lane_load(a[3] + g);
+    for (int g = 0; g < KS_PANEL; g += 2 * KS_LANES) {
+        ks_lane c[4][2];
+        for (int f = 0; f < (gga ? 4 : 1); f++)
+            for (int k = 0; k < 2; k++) c[f][k] = ks_lane_load(a[f] + g + k * KS_LANES);
         for (int64_t m = 0; m < n; m++) {
-            const double *p = phi + m * KS_PANEL + g;
-            ks_lane_store(Y + m * KS_PANEL + g, a0 * ks_lane_load(p) + ax * ks_lane_load(p + comp) +
-                                                    ay * ks_lane_load(p + 2 * comp) + az * ks_lane_load(p + 3 * comp));
+            const double *p  = phi + m * KS_PANEL + g;
+            double       *y  = Y + m * KS_PANEL + g;
+            ks_lane       y0 = c[0][0] * ks_lane_load(p), y1 = c[0][1] * ks_lane_load(p + KS_LANES);
+            if (gga)
+#pragma GCC unroll 3
+                for (int f = 1; f < 4; f++) {
+                    y0 += c[f][0] * ks_lane_load(p + f * comp);
+                    y1 += c[f][1] * ks_lane_load(p + f * comp + KS_LANES);
+                }
+            ks_lane_store(y, y0);
+            ks_lane_store(y + KS_LANES, y1);
         }
     }
 }

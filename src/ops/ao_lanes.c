@@ -3,15 +3,38 @@
 #include "pointwise/ao_point.h"
 #include "pointwise/becke_point.h"
 
-/* l and n_prim are literals at most call sites, so the loops unroll and the exponentials of a shell interleave. */
-KS_LANE_FN void shell_panel(int l, const ks_shell *sh, const double *exponent, const double *coef, const double *center,
-                            int gga, const double *x, const double *y, const double *z, int64_t comp, double *phi) {
+/* Positions of the panel's points relative to an atom, kept while consecutive shells share it. */
+typedef struct ks_panel_center {
+    int32_t atom;
+    double  r2_min;
+    double  d[3][KS_PANEL], r2[KS_PANEL];
+} ks_panel_center;
+
+KS_LANE_FN void center_panel(ks_panel_center *c, int32_t atom, const double *R, const double *x, const double *y,
+                             const double *z) {
+    ks_lane low = ks_lane_set(1e300);
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
-        const ks_lane dx = ks_lane_load(x + g) - center[0], dy = ks_lane_load(y + g) - center[1],
-                      dz = ks_lane_load(z + g) - center[2];
+        const ks_lane dx = ks_lane_load(x + g) - R[0], dy = ks_lane_load(y + g) - R[1], dz = ks_lane_load(z + g) - R[2];
+        const ks_lane r2 = dx * dx + dy * dy + dz * dz;
+        low              = ks_lane_select(ks_lane_lt(r2, low), r2, low);
+        ks_lane_store(c->d[0] + g, dx);
+        ks_lane_store(c->d[1] + g, dy);
+        ks_lane_store(c->d[2] + g, dz);
+        ks_lane_store(c->r2 + g, r2);
+    }
+    c->atom   = atom;
+    c->r2_min = low[0];
+    for (int k = 1; k < KS_LANES; k++) c->r2_min = low[k] < c->r2_min ? low[k] : c->r2_min;
+}
+
+/* l is a literal at the call sites. */
+KS_LANE_FN void shell_panel(int l, int n_prim, const double *exponent, const double *coef, const ks_panel_center *c,
+                            int gga, int64_t comp, double *phi) {
+    for (int g = 0; g < KS_PANEL; g += KS_LANES) {
         ks_lane R, R1, value[KS_AO_SHELL_MAX], grad[3][KS_AO_SHELL_MAX];
-        ks_ao_radial(sh->n_prim, exponent, coef, dx * dx + dy * dy + dz * dz, &R, &R1);
-        ks_ao_angular(l, dx, dy, dz, R, R1, value, grad);
+        ks_ao_radial(n_prim, exponent, coef, ks_lane_load(c->r2 + g), &R, &R1);
+        ks_ao_angular(l, ks_lane_load(c->d[0] + g), ks_lane_load(c->d[1] + g), ks_lane_load(c->d[2] + g), R, R1, value,
+                      grad);
         for (int m = 0; m < 2 * l + 1; m++) ks_lane_store(phi + m * KS_PANEL + g, value[m]);
         if (gga)
             for (int i = 0; i < 3; i++)
@@ -19,17 +42,22 @@ KS_LANE_FN void shell_panel(int l, const ks_shell *sh, const double *exponent, c
     }
 }
 
-void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *pos, const int32_t *shell, int64_t n_shell,
-                                   int gga, const double *x, const double *y, const double *z, int64_t ld,
-                                   double *phi) {
-    const int64_t comp = ld * KS_PANEL;
+void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *prim_reach2, const double *pos,
+                                   const int32_t *shell, int64_t n_shell, int gga, const double *x, const double *y,
+                                   const double *z, int64_t ld, double *phi) {
+    const int64_t   comp = ld * KS_PANEL;
+    ks_panel_center c;
+    c.atom = -1;
     for (int64_t s = 0; s < n_shell; s++) {
-        const ks_shell *sh       = &shells->shell[shell[s]];
-        const double   *exponent = shells->exponent + sh->prim, *coef = shells->coef + sh->prim,
-                     *center = pos + 3 * (int64_t)sh->atom;
-        if (sh->l == 0) shell_panel(0, sh, exponent, coef, center, gga, x, y, z, comp, phi);
-        if (sh->l == 1) shell_panel(1, sh, exponent, coef, center, gga, x, y, z, comp, phi);
-        if (sh->l == 2) shell_panel(2, sh, exponent, coef, center, gga, x, y, z, comp, phi);
+        const ks_shell *sh = &shells->shell[shell[s]];
+        if (sh->atom != c.atom) center_panel(&c, sh->atom, pos + 3 * (int64_t)sh->atom, x, y, z);
+        /* leading (tight) primitives that vanish on the whole panel; the last one always stays */
+        int32_t first = sh->prim, last = sh->prim + sh->n_prim;
+        while (first < last - 1 && prim_reach2[first] < c.r2_min) first++;
+        const double *exponent = shells->exponent + first, *coef = shells->coef + first;
+        if (sh->l == 0) shell_panel(0, last - first, exponent, coef, &c, gga, comp, phi);
+        if (sh->l == 1) shell_panel(1, last - first, exponent, coef, &c, gga, comp, phi);
+        if (sh->l == 2) shell_panel(2, last - first, exponent, coef, &c, gga, comp, phi);
         phi += (2 * sh->l + 1) * KS_PANEL;
     }
 }

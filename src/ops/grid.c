@@ -7,26 +7,29 @@
 /* Value and gradient of a shell below this are dropped, beyond its reach. Measured on uracil, level 3: see
  * tests/ops/test_vxc.c. */
 #define AO_CUT 1e-9
+/* Tight primitives are left out where they contribute less than this to value and gradient. */
+#define PRIMITIVE_CUT 1e-14
 
-/* Bound of value and gradient components of a shell at distance r: |Y| <= value_max r^l, |dY/dx| <= slope_max r^(l-1).
- */
-static double shell_bound(const ks_shells *sh, const ks_shell *s, double r) {
+/* Bound of value and gradient components of primitives [first, last) of degree l at distance r:
+ * |Y| <= value_max r^l, |dY/dx| <= slope_max r^(l-1). */
+static double radial_bound(const ks_shells *sh, int32_t l, int64_t first, int64_t last, double r) {
     static const double value_max[KS_L_MAX + 1]                      = {0.2821, 0.4887, 0.6308},
                                              slope_max[KS_L_MAX + 1] = {0.0, 0.4887, 1.2616};
     double R = 0.0, R1 = 0.0;
-    for (int64_t k = s->prim; k < s->prim + s->n_prim; k++) {
+    for (int64_t k = first; k < last; k++) {
         const double e = fabs(sh->coef[k]) * exp(-sh->exponent[k] * r * r);
         R += e;
         R1 += 2.0 * sh->exponent[k] * r * e;
     }
-    const double rl = pow(r, s->l), value = value_max[s->l] * rl * R;
-    return fmax(value, slope_max[s->l] * rl / r * R + value_max[s->l] * rl * R1);
+    const double rl = pow(r, l), value = value_max[l] * rl * R;
+    return fmax(value, slope_max[l] * rl / r * R + value_max[l] * rl * R1);
 }
 
-static double shell_reach(const ks_shells *sh, const ks_shell *s, double cut) {
-    const double step = 0.02;
-    double       r    = 60.0;
-    while (r > step && shell_bound(sh, s, r - step) < cut) r -= step;
+/* The distance beyond which the bound stays below cut, to 0.02 bohr, at most 60. */
+static double reach_of(const ks_shells *sh, int32_t l, int64_t first, int64_t last, double cut) {
+    double r = 60.0;
+    for (double step = 1.0; step > 0.01; step *= 0.14)
+        while (r > 2.0 * step && radial_bound(sh, l, first, last, r - step) < cut) r -= step;
     return r;
 }
 
@@ -76,6 +79,7 @@ static ks_status system_tables(ks_grid *g) {
     KS_TRY(KS_ZNEW(g->kind, sys->n_atom));
     KS_TRY(KS_NEW(g->adjust, sys->n_atom * sys->n_atom));
     KS_TRY(KS_NEW(g->reach, sys->basis.n_shell));
+    KS_TRY(KS_NEW(g->prim_reach2, sys->basis.n_prim));
     KS_TRY(KS_NEW(g->block_panel, g->n_block + 1));
     g->atom_point[0] = 0;
     for (int64_t a = 0; a < sys->n_atom; a++) {
@@ -95,8 +99,14 @@ static ks_status system_tables(ks_grid *g) {
             const double si = sqrt(ks_bragg_radius(sys->Z[i])), sj = sqrt(ks_bragg_radius(sys->Z[j]));
             g->adjust[i * sys->n_atom + j] = fmax(-0.5, fmin(0.5, 0.25 * (sj / si - si / sj)));
         }
-    for (int64_t s = 0; s < sys->basis.n_shell; s++)
-        g->reach[s] = shell_reach(&sys->basis, &sys->basis.shell[s], AO_CUT);
+    for (int64_t s = 0; s < sys->basis.n_shell; s++) {
+        const ks_shell *q = &sys->basis.shell[s];
+        g->reach[s]       = reach_of(&sys->basis, q->l, q->prim, q->prim + q->n_prim, AO_CUT);
+        for (int64_t k = q->prim; k < q->prim + q->n_prim; k++) {
+            const double r    = reach_of(&sys->basis, q->l, k, k + 1, PRIMITIVE_CUT);
+            g->prim_reach2[k] = r * r;
+        }
+    }
     for (int64_t b = 0; b <= g->n_block; b++) g->block_panel[b] = (int32_t)(b * g->n_panel / g->n_block);
 done:
     return st;
@@ -149,6 +159,7 @@ void ks_grid_destroy(ks_grid **pgrid) {
     KS_FREE(g->kind);
     KS_FREE(g->adjust);
     KS_FREE(g->reach);
+    KS_FREE(g->prim_reach2);
     KS_FREE(g->block_panel);
     KS_FREE(g->is_built);
     KS_FREE(g->pos);

@@ -28,6 +28,7 @@ struct ks_grid {
     int64_t       n_kind;
     double       *adjust;      /* (n_atom, n_atom) Treutler's a_ij */
     double       *reach;       /* (n_shell) beyond it value and gradient of the shell are negligible */
+    double       *prim_reach2; /* (n_prim) the same, squared, for a primitive, at a much lower cut */
     int32_t      *block_panel; /* (n_block + 1) first panel of each block */
 
     /* of the slots; xyz and weight in backend memory, the rest on the host */

@@ -7,7 +7,8 @@
 #include "pointwise/xc_point.h"
 
 /* What a block's panels read, and the working memory of one thread. ld = row count padded to KS_BLOCK_PAD. */
-enum { KS_BLOCK_PAD = 16 };
+/* Row counts are rounded up to the product tiles (at most 6 rows), columns to lanes: buffers have KS_TILE_SLACK more. */
+enum { KS_BLOCK_PAD = 16, KS_TILE_SLACK = 6 };
 
 typedef struct ks_block_work {
     int64_t  ld;    /* rows of phi etc.: n_ao padded */
@@ -29,6 +30,7 @@ typedef struct ks_block_job {
     ks_pass          pass;
     int              gga;
     const ks_shells *shells;
+    const double    *prim_reach2; /* of the grid */
     const double    *pos;         /* (n_atom, 3) */
     const int32_t   *shell;       /* the block's list */
     const int32_t   *row;         /* (n_shell + 1) first row of each listed shell */
@@ -45,9 +47,6 @@ typedef struct ks_block_job {
 
 typedef struct ks_grid_kernels {
     void (*block_pass)(ks_block_job *job, ks_block_work *work);
-    /* AO panel: n_shell listed shells at KS_PANEL points into phi (4, ld, KS_PANEL); 1 or 4 components */
-    void (*ao_panel)(const ks_shells *shells, const double *pos, const int32_t *shell, int64_t n_shell, int gga,
-                     const double *x, const double *y, const double *z, int64_t ld, double *phi);
     /* Becke: w[g] *= share of atom own[g] at KS_PANEL points. work (2 n_atom KS_PANEL), inv_R, adjust (n_atom, n_atom).
      */
     void (*becke_panel)(int64_t n_atom, const double *pos, const double *inv_R, const double *adjust, const double *x,
@@ -67,8 +66,10 @@ extern const ks_grid_kernels ks_grid_kernels_avx2, ks_grid_kernels_avx512;
 
 /* Inside the lane files: the pieces that the table and the block pass share. */
 #ifdef KS_ISA
-void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *pos, const int32_t *shell, int64_t n_shell,
-                                   int gga, const double *x, const double *y, const double *z, int64_t ld, double *phi);
+/* AO panel: n_shell listed shells at KS_PANEL points into phi (4, ld, KS_PANEL); 1 or 4 components. */
+void KS_ISA_NAME(ks_grid_ao_panel)(const ks_shells *shells, const double *prim_reach2, const double *pos,
+                                   const int32_t *shell, int64_t n_shell, int gga, const double *x, const double *y,
+                                   const double *z, int64_t ld, double *phi);
 void KS_ISA_NAME(ks_grid_becke_panel)(int64_t n_atom, const double *pos, const double *inv_R, const double *adjust,
                                       const double *x, const double *y, const double *z, const int32_t *own, double *w,
                                       double *work);

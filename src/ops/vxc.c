@@ -32,7 +32,7 @@ typedef struct pass_args {
 
 static ks_status work_take(ks_arena *arena, const ks_grid *grid, const pass_args *a, ks_block_work *w, int32_t **row) {
     ks_status     st = KS_OK;
-    const int64_t ld = (grid->sys->n_ao + KS_BLOCK_PAD - 1) / KS_BLOCK_PAD * KS_BLOCK_PAD;
+    const int64_t ld = (grid->sys->n_ao + KS_TILE_SLACK + KS_BLOCK_PAD - 1) / KS_BLOCK_PAD * KS_BLOCK_PAD;
     *w               = (ks_block_work){.ld = ld};
     KS_TRY(KS_TAKE(arena, *row, grid->sys->basis.n_shell + 1));
     KS_TRY(KS_TAKE(arena, w->ao, ld));
@@ -41,9 +41,9 @@ static ks_status work_take(ks_arena *arena, const ks_grid *grid, const pass_args
     if (a->P || a->C_occ) KS_TRY(KS_TAKE(arena, w->P, ld * ld));
     if (a->M) KS_TRY(KS_TAKE(arena, w->M, ld * ld));
     if (a->C_occ) {
-        KS_TRY(KS_TAKE(arena, w->psi, a->n_occ_max * KS_PANEL));
+        KS_TRY(KS_TAKE(arena, w->psi, (a->n_occ_max + KS_TILE_SLACK) * KS_PANEL));
         KS_TRY(KS_TAKE(arena, w->C, ld * a->n_occ_max));
-        KS_TRY(KS_TAKE(arena, w->Ct, ld * a->n_occ_max));
+        KS_TRY(KS_TAKE(arena, w->Ct, ld * (a->n_occ_max + KS_TILE_SLACK)));
     }
     if (a->want_matrix) {
         KS_TRY(KS_TAKE(arena, w->phi_t, ld * KS_PANEL));
@@ -97,6 +97,7 @@ static void run_block(const ks_grid *grid, const ks_grid_kernels *kernels, const
             .pass        = a->pass,
             .gga         = a->gga,
             .shells      = sh,
+            .prim_reach2 = grid->prim_reach2,
             .pos         = grid->pos + 3 * slot * grid->sys->n_atom,
             .shell       = grid->block_shell + (slot * grid->n_block + block) * sh->n_shell,
             .row         = row,

@@ -16,9 +16,9 @@ enum { TILE_ROWS = 3 };
 #endif
 enum { TILE_LANES = 4, TILE_COLS = TILE_LANES * KS_LANES };
 
-/* C[r][c] (+)= sum_k A[r * a_row + k * a_k] B[k * b_k + c] for a tile of rows x lanes; both literals. */
-KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A, int64_t a_row, int64_t a_k,
-                     const double *B, int64_t b_k, double *C, int64_t c_row) {
+/* C[r][c] (+)= sum_k A[r * a_row + k] B[k * b_k + c] for a tile of rows x lanes; both literals. */
+KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A, int64_t a_row, const double *B,
+                     int64_t b_k, double *C, int64_t c_row) {
     ks_lane acc[TILE_ROWS][TILE_LANES];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -30,7 +30,7 @@ KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A,
         for (int c = 0; c < lanes; c++) b[c] = ks_lane_load(B + k * b_k + c * KS_LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            const ks_lane a = ks_lane_set(A[r * a_row + k * a_k]);
+            const ks_lane a = ks_lane_set(A[r * a_row + k]);
 #pragma GCC unroll 8
             for (int c = 0; c < lanes; c++) acc[r][c] += a * b[c];
         }
@@ -41,29 +41,26 @@ KS_LANE_FN void tile(int rows, int lanes, int add, int64_t n_k, const double *A,
         for (int c = 0; c < lanes; c++) ks_lane_store(C + r * c_row + c * KS_LANES, acc[r][c]);
 }
 
-/* All rows of a strip of `lanes` lanes; the rows left over go one by one. */
-KS_LANE_FN void strip(int lanes, int add, int64_t n_row, int64_t n_k, const double *A, int64_t a_row, int64_t a_k,
-                      const double *B, int64_t b_k, double *C, int64_t c_row) {
-    int64_t r = 0;
-    for (; r + TILE_ROWS <= n_row; r += TILE_ROWS)
-        tile(TILE_ROWS, lanes, add, n_k, A + r * a_row, a_row, a_k, B, b_k, C + r * c_row, c_row);
-    for (; r < n_row; r++) tile(1, lanes, add, n_k, A + r * a_row, a_row, a_k, B, b_k, C + r * c_row, c_row);
+/* All rows of a strip of `lanes` lanes, rounded up to whole tiles: A and C have the rows (KS_TILE_SLACK). */
+KS_LANE_FN void strip(int lanes, int add, int64_t n_row, int64_t n_k, const double *A, int64_t a_row, const double *B,
+                      int64_t b_k, double *C, int64_t c_row) {
+    for (int64_t r = 0; r < n_row; r += TILE_ROWS)
+        tile(TILE_ROWS, lanes, add, n_k, A + r * a_row, a_row, B, b_k, C + r * c_row, c_row);
 }
 
 /* X (n_row, PANEL) = A (n_row, n_k; leading lda) B (n_k, PANEL) */
 static void panel_product(int64_t n_row, int64_t n_k, const double *A, int64_t lda, const double *B, double *X) {
     for (int g = 0; g < KS_PANEL; g += TILE_COLS)
-        strip(TILE_LANES, 0, n_row, n_k, A, lda, 1, B + g, KS_PANEL, X + g, KS_PANEL);
+        strip(TILE_LANES, 0, n_row, n_k, A, lda, B + g, KS_PANEL, X + g, KS_PANEL);
 }
 
 /* V (n, n; leading ld) += Y (n, PANEL) phi_t (PANEL, n; leading ld); columns run to the next multiple of a lane,
  * where phi_t is zero. */
 static void matrix_update(int64_t n, const double *Y, const double *phi_t, int64_t ld, double *V) {
     int64_t c = 0;
-    for (; c + TILE_COLS <= n; c += TILE_COLS)
-        strip(TILE_LANES, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
-    for (; c + 2 * KS_LANES <= n; c += 2 * KS_LANES) strip(2, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
-    for (; c < n; c += KS_LANES) strip(1, 1, n, KS_PANEL, Y, KS_PANEL, 1, phi_t + c, ld, V + c, ld);
+    for (; c + TILE_COLS <= n; c += TILE_COLS) strip(TILE_LANES, 1, n, KS_PANEL, Y, KS_PANEL, phi_t + c, ld, V + c, ld);
+    for (; c + 2 * KS_LANES <= n; c += 2 * KS_LANES) strip(2, 1, n, KS_PANEL, Y, KS_PANEL, phi_t + c, ld, V + c, ld);
+    for (; c < n; c += KS_LANES) strip(1, 1, n, KS_PANEL, Y, KS_PANEL, phi_t + c, ld, V + c, ld);
 }
 
 /* A square of lanes, transposed in log2(KS_LANES) rounds of interleaving halves. */
@@ -144,7 +141,8 @@ static void features(int gga, int64_t n, int64_t ld, const double *phi, const do
     }
 }
 
-/* Y = a0 phi + a . grad phi; two lanes at a time, so that whole cache lines are used. */
+/* Y = a0 phi + a . grad phi; two lanes at a time, so that whole cache lines are used. The rows that fill the last tile
+ * are zero. */
 static void combine(int gga, int64_t n, int64_t ld, const double *phi, double (*a)[KS_PANEL], double *Y) {
     const int64_t comp = ld * KS_PANEL;
     for (int g = 0; g < KS_PANEL; g += 2 * KS_LANES) {
@@ -165,6 +163,8 @@ static void combine(int gga, int64_t n, int64_t ld, const double *phi, double (*
             ks_lane_store(y + KS_LANES, y1);
         }
     }
+    const int64_t n_tile = (n + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    memset(Y + n * KS_PANEL, 0, sizeof(double) * (size_t)((n_tile - n) * KS_PANEL));
 }
 
 /* Potential coefficients of a panel; adds to exc and n_elec. */
@@ -237,8 +237,8 @@ void KS_ISA_NAME(ks_grid_block_pass)(ks_block_job *job, ks_block_work *work) {
         const int64_t real = job->n_real - g0 < KS_PANEL ? job->n_real - g0 : KS_PANEL;
         double        feat[4][KS_PANEL], feat1[4][KS_PANEL], a[4][KS_PANEL];
         KS_ISA_NAME(ks_grid_ao_panel)
-        (job->shells, job->pos, job->shell, n_shell, job->gga, job->x + g0, job->y + g0, job->z + g0, work->ld,
-         work->phi);
+        (job->shells, job->prim_reach2, job->pos, job->shell, n_shell, job->gga, job->x + g0, job->y + g0, job->z + g0,
+         work->ld, work->phi);
         if (job->pass == KS_PASS_RHO_ADJ) {
             for (int f = 0; f < n_feat; f++)
                 for (int64_t g = 0; g < KS_PANEL; g++)
@@ -266,7 +266,6 @@ void KS_ISA_NAME(ks_grid_block_pass)(ks_block_job *job, ks_block_work *work) {
 
 const ks_grid_kernels KS_ISA_NAME(ks_grid_kernels) = {
     .block_pass  = KS_ISA_NAME(ks_grid_block_pass),
-    .ao_panel    = KS_ISA_NAME(ks_grid_ao_panel),
     .becke_panel = KS_ISA_NAME(ks_grid_becke_panel),
     .xc_eval     = KS_ISA_NAME(ks_grid_xc_eval),
 };

@@ -24,11 +24,13 @@ typedef struct ks_split {
 } ks_split;
 
 /* Consecutive parts of a permutation of 0..n_frame-1: "numpy-legacy": RandomState(seed).permutation(n_frame), as the
- * published uracil split; "random": Philox. One size may be -1: what the others leave. Sizes that do not fit: KS_ERR_ARG. */
+ * published uracil split; "random": Philox. One size may be -1: what the others leave. Sizes that do not fit:
+ * KS_ERR_ARG. */
 KS_NODISCARD ks_status ks_split_make(const char *method, uint64_t seed, int64_t n_frame, const int64_t sizes[KS_N_PART],
                                      ks_split **out);
-/* From files: one .npz with integer arrays train, valid (or val), test (also idx_train ...), absent ones empty; or up to three
- * texts "TRAIN,VALID,TEST" with one frame number per line, an empty name for an empty part. Repeated or out-of-range: KS_ERR_DATA. */
+/* From files: one .npz with integer arrays train, valid (or val), test (also idx_train ...), absent ones empty; or up
+ * to three texts "TRAIN,VALID,TEST" with one frame number per line, an empty name for an empty part. Repeated or
+ * out-of-range: KS_ERR_DATA. */
 KS_NODISCARD ks_status ks_split_read(const char *files, int64_t n_frame, ks_split **out);
 void                   ks_split_destroy(ks_split **split);
 /* "train", "valid", "test" -> KS_PART_..., -1 otherwise. */
@@ -58,7 +60,8 @@ KS_NODISCARD ks_status ks_data_frames(ks_data *data, int64_t n, const int64_t *i
 /* 1 when path is a ksgrad data file. */
 int ks_data_is_data(const char *path);
 
-/* Splits of the file. Writing an existing name is KS_ERR_ARG unless replace. An open ks_data sees the change after reopening. */
+/* Splits of the file. Writing an existing name is KS_ERR_ARG unless replace. An open ks_data sees the change after
+ * reopening. */
 KS_NODISCARD ks_status ks_data_split_write(const char *path, const char *name, const ks_split *split, int replace);
 KS_NODISCARD ks_status ks_data_split_read(ks_data *data, const char *name, ks_split **out); /* checks the sha256 */
 /* "test" of the only split, "qpt/test" or "qpt" (all parts, in order) -> frame numbers (KS_FREE). */
@@ -72,9 +75,9 @@ typedef struct ks_label_method {
     int    grid_level;
     int    n_libxc, libxc_id[4];
     double libxc_weight[4], hybrid;
-    char   grid[96];       /* in words */
+    char   grid[96]; /* in words */
     double conv_energy, conv_grad;
-    char   program[128];   /* name, version, git hash */
+    char   program[128]; /* name, version, git hash */
 } ks_label_method;
 
 /* Labels of one frame; arrays belong to the caller. Hartree, atomic units, PySCF AO order. */
@@ -87,14 +90,14 @@ typedef struct ks_label {
 } ks_label;
 
 /* Frames of index[0..n-1] that have no label of this method yet -> todo (KS_FREE), in that order. */
-KS_NODISCARD ks_status ks_data_labels_missing(ks_data *data, const ks_label_method *method, int64_t n, const int64_t *index,
-                                              int64_t **todo, int64_t *n_todo);
+KS_NODISCARD ks_status ks_data_labels_missing(ks_data *data, const ks_label_method *method, int64_t n,
+                                              const int64_t *index, int64_t **todo, int64_t *n_todo);
 /* Reserves room for labels of these frames (n_ao[k] AOs each); frames that have room already are skipped. The file is
  * replaced as a whole. Close ks_data handles of it first. */
-KS_NODISCARD ks_status ks_data_labels_reserve(const char *path, const ks_label_method *method, int64_t n, const int64_t *index,
-                                              const int64_t *n_ao);
-/* Writing labels into reserved room: in place; a label counts only once it is on the disk as a whole (its own checksum),
- * so a killed run loses at most the frame it was writing. */
+KS_NODISCARD ks_status ks_data_labels_reserve(const char *path, const ks_label_method *method, int64_t n,
+                                              const int64_t *index, const int64_t *n_ao);
+/* Writing labels into reserved room: in place; a label counts only once it is on the disk as a whole (its own
+ * checksum), so a killed run loses at most the frame it was writing. */
 typedef struct ks_label_writer ks_label_writer;
 KS_NODISCARD ks_status ks_label_writer_open(const char *path, const ks_label_method *method, ks_label_writer **out);
 KS_NODISCARD ks_status ks_label_writer_put(ks_label_writer *writer, int64_t frame, const ks_label *label);
@@ -102,7 +105,8 @@ KS_NODISCARD ks_status ks_label_writer_close(ks_label_writer **writer); /* to th
 
 /* 1 when the frame has a whole label of this method (xc, basis, grid level), 0 when not. */
 int ks_data_has_label(ks_data *data, const ks_label_method *method, int64_t frame);
-/* Reads it; NULL arrays in label are skipped, others hold label->n_ao values as checked against the file. No label: KS_ERR_DATA. */
+/* Reads it; NULL arrays in label are skipped, others hold label->n_ao values as checked against the file. No label:
+ * KS_ERR_DATA. */
 KS_NODISCARD ks_status ks_data_label_read(ks_data *data, const ks_label_method *method, int64_t frame, ks_label *label);
 /* The method of set k as stored, all fields; *n_set sets in all. */
 KS_NODISCARD ks_status ks_data_label_sets(ks_data *data, ks_label_method **sets, int64_t *n_set); /* KS_FREE */

@@ -78,10 +78,10 @@ static void refuse(reader *r, int64_t line, const char *what) {
 }
 
 /* One contraction of the shell block: drops zero coefficients, normalises. */
-static ks_status add_contraction(reader *r, int64_t line, int l, double electrons, int n, const double *a, const double *c,
-                                 int stride) {
-    ks_status       st = KS_OK;
-    ks_basis_table *t  = r->t;
+static ks_status add_contraction(reader *r, int64_t line, int l, double electrons, int n, const double *a,
+                                 const double *c, int stride) {
+    ks_status       st   = KS_OK;
+    ks_basis_table *t    = r->t;
     double          norm = 0.0;
     KS_TRY(table_grow(t, 1, n));
     ks_basis_shell *s = &t->shell[t->n_shell];
@@ -92,8 +92,8 @@ static ks_status add_contraction(reader *r, int64_t line, int l, double electron
         t->coef[t->n_prim + s->n_prim]     = c[k * stride] / sqrt(radial_overlap(l, 2.0 * a[k]));
         s->n_prim++;
     }
-    KS_CHECK(s->n_prim > 0, KS_ERR_DATA, "%s:%lld: %s: all coefficients of a contraction are zero", t->path, (long long)line,
-             ks_element_symbol(r->Z));
+    KS_CHECK(s->n_prim > 0, KS_ERR_DATA, "%s:%lld: %s: all coefficients of a contraction are zero", t->path,
+             (long long)line, ks_element_symbol(r->Z));
     for (int i = 0; i < s->n_prim; i++)
         for (int j = 0; j < s->n_prim; j++)
             norm += t->coef[s->prim + i] * t->coef[s->prim + j] *
@@ -120,14 +120,16 @@ static ks_status read_shell(reader *r, char **token, int n_token) {
     double            a[MAX_PRIM], c[MAX_PRIM * MAX_COLUMN];
     int               n_column = 0;
     KS_CHECK(is_sp || (l >= 0 && token[0][1] == '\0'), KS_ERR_DATA,
-             "%s:%lld: '%s' is neither an element nor a shell type (S, P, SP, D, ...)", t->path, (long long)line, token[0]);
+             "%s:%lld: '%s' is neither an element nor a shell type (S, P, SP, D, ...)", t->path, (long long)line,
+             token[0]);
     KS_CHECK(n_token >= 2 && ks_parse_i64(token[1], &n) && n >= 1 && n <= MAX_PRIM, KS_ERR_DATA,
              "%s:%lld: number of primitives '%s', expected an integer from 1 to %d", t->path, (long long)line,
              n_token >= 2 ? token[1] : "", MAX_PRIM);
     for (int k = 2; k < n_token && k < MAX_TOKEN; k++) {
         if (strncmp(token[k], "electrons=", 10) == 0) {
-            KS_CHECK(ks_parse_f64(token[k] + 10, &electrons) && electrons >= 0.0 && !is_sp && electrons <= 2.0 * (2 * l + 1),
-                     KS_ERR_DATA, "%s:%lld: '%s', expected 0 to %d", t->path, (long long)line, token[k], 2 * (2 * l + 1));
+            KS_CHECK(
+                ks_parse_f64(token[k] + 10, &electrons) && electrons >= 0.0 && !is_sp && electrons <= 2.0 * (2 * l + 1),
+                KS_ERR_DATA, "%s:%lld: '%s', expected 0 to %d", t->path, (long long)line, token[k], 2 * (2 * l + 1));
             continue;
         }
         KS_CHECK(ks_parse_f64(token[k], &scale) && scale > 0.0 && k == 2, KS_ERR_DATA,
@@ -136,18 +138,23 @@ static ks_status read_shell(reader *r, char **token, int n_token) {
     for (int64_t p = 0; p < n; p++) {
         char *tok[MAX_TOKEN];
         char *text = ks_lines_next(&r->lines);
-        KS_CHECK(text, KS_ERR_DATA, "%s:%lld: end of file after %lld of %lld primitives", t->path, (long long)r->lines.number,
-                 (long long)p, (long long)n);
+        KS_CHECK(text, KS_ERR_DATA, "%s:%lld: end of file after %lld of %lld primitives", t->path,
+                 (long long)r->lines.number, (long long)p, (long long)n);
         const int k = ks_tokens(text, MAX_TOKEN, tok);
         if (p == 0) n_column = k - 1;
         KS_CHECK(n_column >= 1 && n_column <= MAX_COLUMN && k - 1 == n_column && (!is_sp || n_column == 2), KS_ERR_DATA,
-                 "%s:%lld: %d numbers, expected an exponent and %d coefficient%s", t->path, (long long)r->lines.number, k,
-                 is_sp ? 2 : p ? n_column : 1, is_sp || (p && n_column > 1) ? "s" : " or more");
+                 "%s:%lld: %d numbers, expected an exponent and %d coefficient%s", t->path, (long long)r->lines.number,
+                 k,
+                 is_sp ? 2
+                 : p   ? n_column
+                       : 1,
+                 is_sp || (p && n_column > 1) ? "s" : " or more");
         KS_CHECK(ks_parse_f64(tok[0], &a[p]) && a[p] > 0.0 && a[p] < 1e12, KS_ERR_DATA,
-                 "%s:%lld: exponent '%s', expected a number between 0 and 1e12", t->path, (long long)r->lines.number, tok[0]);
+                 "%s:%lld: exponent '%s', expected a number between 0 and 1e12", t->path, (long long)r->lines.number,
+                 tok[0]);
         for (int j = 0; j < n_column; j++)
-            KS_CHECK(ks_parse_f64(tok[1 + j], &c[p * n_column + j]), KS_ERR_DATA, "%s:%lld: coefficient '%s', expected a number",
-                     t->path, (long long)r->lines.number, tok[1 + j]);
+            KS_CHECK(ks_parse_f64(tok[1 + j], &c[p * n_column + j]), KS_ERR_DATA,
+                     "%s:%lld: coefficient '%s', expected a number", t->path, (long long)r->lines.number, tok[1 + j]);
         a[p] *= scale * scale;
     }
     if (!is_sp && l > KS_L_MAX) {
@@ -174,11 +181,11 @@ static int compare_shells(const void *pa, const void *pb) {
 }
 
 static ks_status read_table(const char *path, ks_basis_table *t) {
-    ks_status st   = KS_OK;
-    char     *text = NULL;
+    ks_status st     = KS_OK;
+    char     *text   = NULL;
     int64_t   n_text = 0;
-    reader    r    = {.t = t};
-    int       skip = 0; /* inside a core potential */
+    reader    r      = {.t = t};
+    int       skip   = 0; /* inside a core potential */
     KS_TRY(ks_host_strdup(path, &t->path));
     KS_TRY(ks_text_read(path, MAX_FILE_BYTES, &text, &n_text));
     r.lines.next = text;
@@ -202,7 +209,8 @@ static ks_status read_table(const char *path, ks_basis_table *t) {
             const int    is_ecp = len > 4 && strcasecmp(token[0] + len - 4, "-ECP") == 0;
             if (is_ecp) token[0][len - 4] = '\0';
             r.Z = ks_element_number(token[0][0] == '-' ? token[0] + 1 : token[0]);
-            KS_CHECK(r.Z > 0, KS_ERR_DATA, "%s:%lld: '%s' is not an element symbol", path, (long long)r.lines.number, token[0]);
+            KS_CHECK(r.Z > 0, KS_ERR_DATA, "%s:%lld: '%s' is not an element symbol", path, (long long)r.lines.number,
+                     token[0]);
             if (is_ecp) {
                 refuse(&r, r.lines.number, "an effective core potential");
                 skip = 1;
@@ -216,8 +224,8 @@ static ks_status read_table(const char *path, ks_basis_table *t) {
         KS_TRY(read_shell(&r, token, n));
     }
     /* Every Gaussian94 element ends in ****: a file cut short inside one must not pass as a smaller basis. */
-    KS_CHECK(!r.Z, KS_ERR_DATA, "%s:%lld: end of file inside element %s, expected ****", path, (long long)r.lines.number,
-             ks_element_symbol(r.Z));
+    KS_CHECK(!r.Z, KS_ERR_DATA, "%s:%lld: end of file inside element %s, expected ****", path,
+             (long long)r.lines.number, ks_element_symbol(r.Z));
     KS_CHECK(t->n_shell > 0, KS_ERR_DATA, "%s: no basis functions in this file", path);
     qsort(t->shell, (size_t)t->n_shell, sizeof *t->shell, compare_shells);
     for (int64_t s = 0, z = 0; z <= KS_BASIS_Z_MAX + 1; z++) {
@@ -233,8 +241,9 @@ ks_status ks_basis_table_check(const ks_basis_table *t, int32_t Z) {
     ks_status   st     = KS_OK;
     const char *symbol = ks_element_symbol(Z);
     KS_CHECK(symbol, KS_ERR_DATA, "atomic number %d, expected 1 to %d", (int)Z, KS_BASIS_Z_MAX);
-    KS_CHECK(!t->refused_line[Z], KS_ERR_UNSUPPORTED, "%s:%d: %s has %s; this version handles spherical s, p and d shells",
-             t->path, t->refused_line[Z], symbol, t->refused_what[Z]);
+    KS_CHECK(!t->refused_line[Z], KS_ERR_UNSUPPORTED,
+             "%s:%d: %s has %s; this version handles spherical s, p and d shells", t->path, t->refused_line[Z], symbol,
+             t->refused_what[Z]);
     KS_CHECK(t->first[Z + 1] > t->first[Z], KS_ERR_DATA, "%s: no functions for element %s", t->path, symbol);
 done:
     return st;
@@ -244,7 +253,8 @@ done:
 static ks_status file_name_of(const char *name, char *lower, size_t n_lower, char *file, size_t n_file) {
     ks_status st = KS_OK;
     size_t    k  = 0;
-    KS_CHECK(strlen(name) + 8 < n_lower && strlen(name) + 8 < n_file, KS_ERR_ARG, "basis name '%.40s...' is too long", name);
+    KS_CHECK(strlen(name) + 8 < n_lower && strlen(name) + 8 < n_file, KS_ERR_ARG, "basis name '%.40s...' is too long",
+             name);
     for (const char *p = name; *p; p++)
         if (!isspace((unsigned char)*p)) lower[k++] = (char)tolower((unsigned char)*p);
     lower[k]    = '\0';
@@ -263,7 +273,8 @@ static ks_status find_file(const char *file, char *path, size_t n_path) {
     const char *env = getenv("KSGRAD_BASIS_PATH");
     while (env && *env) {
         const size_t n = strcspn(env, ":");
-        if (n && (size_t)snprintf(path, n_path, "%.*s/%s", (int)n, env, file) < n_path && ks_file_exists(path)) goto done;
+        if (n && (size_t)snprintf(path, n_path, "%.*s/%s", (int)n, env, file) < n_path && ks_file_exists(path))
+            goto done;
         env += n + (env[n] == ':');
     }
     snprintf(path, n_path, "%s/basis/%s", KS_SOURCE_DATADIR, file);
@@ -273,7 +284,8 @@ static ks_status find_file(const char *file, char *path, size_t n_path) {
     KS_CHECK(0, KS_ERR_IO,
              "basis file '%s' found neither in KSGRAD_BASIS_PATH ('%s') nor in %s/basis nor in %s/basis; "
              "shipped are def2-svp, sto-3g and 6-31g*; others: give the path of a Gaussian94 (.gbs) file",
-             file, getenv("KSGRAD_BASIS_PATH") ? getenv("KSGRAD_BASIS_PATH") : "", KS_SOURCE_DATADIR, KS_INSTALL_DATADIR);
+             file, getenv("KSGRAD_BASIS_PATH") ? getenv("KSGRAD_BASIS_PATH") : "", KS_SOURCE_DATADIR,
+             KS_INSTALL_DATADIR);
 done:
     return st;
 }

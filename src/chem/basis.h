@@ -18,7 +18,7 @@ typedef struct ks_basis_table {
     int64_t         n_shell, n_prim, cap_shell, cap_prim;
     ks_basis_shell *shell;
     double         *exponent, *coef;
-    int64_t         first[KS_BASIS_Z_MAX + 2]; /* shells of element Z: first[Z] .. first[Z+1]-1 */
+    int64_t         first[KS_BASIS_Z_MAX + 2];        /* shells of element Z: first[Z] .. first[Z+1]-1 */
     int32_t         header_line[KS_BASIS_Z_MAX + 1];  /* line of the element's header, 0: not in the file */
     int32_t         refused_line[KS_BASIS_Z_MAX + 1]; /* line of a shell ksgrad cannot use, 0: none */
     char            refused_what[KS_BASIS_Z_MAX + 1][32];

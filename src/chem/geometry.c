@@ -11,11 +11,12 @@
 #include "ksgrad/context.h"
 #include "ksgrad/data.h"
 
-ks_status ks_frames_alloc(const char *source, int64_t n_frame, int64_t n_atom, int energies, int forces, ks_frames **out) {
+ks_status ks_frames_alloc(const char *source, int64_t n_frame, int64_t n_atom, int energies, int forces,
+                          ks_frames **out) {
     ks_status  st = KS_OK;
     ks_frames *f  = NULL;
     int64_t    n3 = 0;
-    *out = NULL;
+    *out          = NULL;
     KS_TRY(ks_mul_i64(n_atom, 3, &n3));
     KS_TRY(KS_ZNEW(f, 1));
     f->n_frame = n_frame;
@@ -52,21 +53,24 @@ ks_status ks_frames_check(const ks_frames *f) {
     KS_CHECK(f->n_frame >= 1, KS_ERR_DATA, "%s: no frames", f->source);
     for (int64_t k = 0; k < f->n_frame; k++) {
         const int64_t a0 = f->atom_off[k], n = f->atom_off[k + 1] - a0;
-        KS_CHECK(n >= 1 && n <= KS_FRAME_MAX_ATOM, KS_ERR_DATA, "%s: frame %lld has %lld atoms, expected 1 to %d", f->source,
-                 (long long)k, (long long)n, KS_FRAME_MAX_ATOM);
+        KS_CHECK(n >= 1 && n <= KS_FRAME_MAX_ATOM, KS_ERR_DATA, "%s: frame %lld has %lld atoms, expected 1 to %d",
+                 f->source, (long long)k, (long long)n, KS_FRAME_MAX_ATOM);
         for (int64_t a = 0; a < n; a++) {
             const double *r = f->pos + 3 * (a0 + a);
-            KS_CHECK(ks_element_symbol(f->Z[a0 + a]), KS_ERR_DATA, "%s: frame %lld, atom %lld: atomic number %d, expected 1 to 118",
-                     f->source, (long long)k, (long long)a, (int)f->Z[a0 + a]);
-            KS_CHECK(isfinite(r[0]) && isfinite(r[1]) && isfinite(r[2]) && fabs(r[0]) < 1e6 && fabs(r[1]) < 1e6 && fabs(r[2]) < 1e6,
-                     KS_ERR_DATA, "%s: frame %lld, atom %lld: coordinates (%g, %g, %g) bohr, expected finite numbers below 1e6",
+            KS_CHECK(ks_element_symbol(f->Z[a0 + a]), KS_ERR_DATA,
+                     "%s: frame %lld, atom %lld: atomic number %d, expected 1 to 118", f->source, (long long)k,
+                     (long long)a, (int)f->Z[a0 + a]);
+            KS_CHECK(isfinite(r[0]) && isfinite(r[1]) && isfinite(r[2]) && fabs(r[0]) < 1e6 && fabs(r[1]) < 1e6 &&
+                         fabs(r[2]) < 1e6,
+                     KS_ERR_DATA,
+                     "%s: frame %lld, atom %lld: coordinates (%g, %g, %g) bohr, expected finite numbers below 1e6",
                      f->source, (long long)k, (long long)a, r[0], r[1], r[2]);
             for (int64_t b = 0; b < a; b++) {
                 const double *s = f->pos + 3 * (a0 + b);
                 const double  x = r[0] - s[0], y = r[1] - s[1], z = r[2] - s[2], d2 = x * x + y * y + z * z;
                 KS_CHECK(d2 >= KS_ATOM_MIN_BOHR * KS_ATOM_MIN_BOHR, KS_ERR_DATA,
-                         "%s: frame %lld: atoms %lld and %lld are %.3g bohr apart, the limit is %g", f->source, (long long)k,
-                         (long long)b, (long long)a, sqrt(d2), KS_ATOM_MIN_BOHR);
+                         "%s: frame %lld: atoms %lld and %lld are %.3g bohr apart, the limit is %g", f->source,
+                         (long long)k, (long long)b, (long long)a, sqrt(d2), KS_ATOM_MIN_BOHR);
             }
         }
     }
@@ -81,8 +85,8 @@ ks_status ks_frames_select(const ks_frames *in, int64_t n, const int64_t *index,
     KS_CHECK(in && out && n >= 0 && (index || n == 0), KS_ERR_ARG, "selection of %lld frames", (long long)n);
     *out = NULL;
     for (int64_t k = 0; k < n; k++) {
-        KS_CHECK(index[k] >= 0 && index[k] < in->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", in->source, (long long)index[k],
-                 (long long)in->n_frame);
+        KS_CHECK(index[k] >= 0 && index[k] < in->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", in->source,
+                 (long long)index[k], (long long)in->n_frame);
         n_atom += in->atom_off[index[k] + 1] - in->atom_off[index[k]];
     }
     KS_TRY(ks_frames_alloc(in->source, n, n_atom, in->external_energy != NULL, in->external_force != NULL, &f));
@@ -93,7 +97,8 @@ ks_status ks_frames_select(const ks_frames *in, int64_t n, const int64_t *index,
         f->charge[k]       = in->charge[index[k]];
         if (m) memcpy(f->Z + to, in->Z + from, (size_t)m * sizeof *f->Z);
         if (m) memcpy(f->pos + 3 * to, in->pos + 3 * from, (size_t)m * 3 * sizeof *f->pos);
-        if (m && f->external_force) memcpy(f->external_force + 3 * to, in->external_force + 3 * from, (size_t)m * 3 * sizeof(double));
+        if (m && f->external_force)
+            memcpy(f->external_force + 3 * to, in->external_force + 3 * from, (size_t)m * 3 * sizeof(double));
         if (f->external_energy) f->external_energy[k] = in->external_energy[index[k]];
     }
     *out = f;
@@ -128,9 +133,9 @@ static int64_t clip(int64_t v, int64_t n, int64_t step) {
 }
 
 ks_status ks_slice_parse(const char *spec, int64_t n, int64_t **index, int64_t *n_index) {
-    ks_status   st  = KS_OK;
-    int64_t    *idx = NULL;
-    int64_t     v[3] = {0, 0, 1};
+    ks_status   st     = KS_OK;
+    int64_t    *idx    = NULL;
+    int64_t     v[3]   = {0, 0, 1};
     int         has[3] = {0, 0, 0}, part = 0;
     const char *p = spec;
     KS_CHECK(spec && index && n_index && n >= 0, KS_ERR_ARG, "frames: NULL argument");
@@ -151,8 +156,8 @@ ks_status ks_slice_parse(const char *spec, int64_t n, int64_t **index, int64_t *
         count = 1;
     } else {
         step = part == 2 && has[2] ? v[2] : 1;
-        KS_CHECK(step != 0 && step > -(INT64_MAX / 2) && step < INT64_MAX / 2, KS_ERR_ARG, "frames '%s': step %lld", spec,
-                 (long long)step);
+        KS_CHECK(step != 0 && step > -(INT64_MAX / 2) && step < INT64_MAX / 2, KS_ERR_ARG, "frames '%s': step %lld",
+                 spec, (long long)step);
         start             = has[0] ? clip(v[0], n, step) : step < 0 ? n - 1 : 0;
         const int64_t end = has[1] ? clip(v[1], n, step) : step < 0 ? -1 : n;
         if (step > 0 && end > start) count = (end - start - 1) / step + 1;

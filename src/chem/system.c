@@ -14,7 +14,8 @@ static void shells_clear(ks_shells *s) {
 }
 
 /* The table's shells of every atom, in atom order; only_occupied: those with electrons. */
-static ks_status shells_build(const ks_basis_table *t, int64_t n_atom, const int32_t *Z, int only_occupied, ks_shells *out) {
+static ks_status shells_build(const ks_basis_table *t, int64_t n_atom, const int32_t *Z, int only_occupied,
+                              ks_shells *out) {
     ks_status st = KS_OK;
     for (int pass = 0; pass < 2; pass++) {
         out->n_shell = out->n_prim = out->n_ao = 0;
@@ -37,8 +38,8 @@ static ks_status shells_build(const ks_basis_table *t, int64_t n_atom, const int
                 out->n_ao += 2 * s->l + 1;
             }
         if (pass) break;
-        KS_CHECK(out->n_prim <= INT32_MAX, KS_ERR_UNSUPPORTED, "%lld primitives, the limit is %d", (long long)out->n_prim,
-                 INT32_MAX);
+        KS_CHECK(out->n_prim <= INT32_MAX, KS_ERR_UNSUPPORTED, "%lld primitives, the limit is %d",
+                 (long long)out->n_prim, INT32_MAX);
         KS_TRY(KS_NEW(out->shell, out->n_shell));
         KS_TRY(KS_NEW(out->exponent, out->n_prim));
         KS_TRY(KS_NEW(out->coef, out->n_prim));
@@ -65,7 +66,7 @@ static void formula_of(int64_t n_atom, const int32_t *Z, char *out, size_t n_out
                 best = z;
         }
         if (!best) return;
-        char part[16];
+        char      part[16];
         const int n = count[best] > 1 ? snprintf(part, sizeof part, "%s%d", ks_element_symbol(best), (int)count[best])
                                       : snprintf(part, sizeof part, "%s", ks_element_symbol(best));
         if (used + (size_t)n >= n_out) return;
@@ -96,13 +97,13 @@ done:
 }
 
 ks_status ks_system_create(const ks_basis *basis, int64_t n_atom, const int32_t *Z, ks_system **out) {
-    ks_status  st                             = KS_OK;
-    ks_system *s                              = NULL;
+    ks_status  st                            = KS_OK;
+    ks_system *s                             = NULL;
     int32_t    kind_base[KS_BASIS_Z_MAX + 1] = {0};
     KS_CHECK(basis && Z && out, KS_ERR_ARG, "system: NULL argument");
     *out = NULL;
-    KS_CHECK(n_atom >= 1 && n_atom <= MAX_ATOM, KS_ERR_ARG, "system with %lld atoms, expected 1 to %d", (long long)n_atom,
-             MAX_ATOM);
+    KS_CHECK(n_atom >= 1 && n_atom <= MAX_ATOM, KS_ERR_ARG, "system with %lld atoms, expected 1 to %d",
+             (long long)n_atom, MAX_ATOM);
     for (int64_t a = 0; a < n_atom; a++) KS_TRY(check_element(basis, Z[a]));
     KS_TRY(KS_ZNEW(s, 1));
     s->n_atom = n_atom;
@@ -180,11 +181,13 @@ ks_status ks_nuclear_repulsion(const ks_system *system, int64_t n_frame, const d
         double        e = 0.0;
         for (int64_t a = 0; a < system->n_atom; a++)
             for (int64_t b = 0; b < a; b++) {
-                const double dx = r[3 * a] - r[3 * b], dy = r[3 * a + 1] - r[3 * b + 1], dz = r[3 * a + 2] - r[3 * b + 2];
-                const double d = sqrt(dx * dx + dy * dy + dz * dz);
+                const double dx = r[3 * a] - r[3 * b], dy = r[3 * a + 1] - r[3 * b + 1],
+                             dz = r[3 * a + 2] - r[3 * b + 2];
+                const double d  = sqrt(dx * dx + dy * dy + dz * dz);
                 /* Negated, so that a NaN coordinate fails too. */
-                KS_CHECK(!!(d >= 1e-3), KS_ERR_DATA, "frame %lld: atoms %lld and %lld are %.3g bohr apart, the limit is 1e-3",
-                         (long long)f, (long long)b, (long long)a, d);
+                KS_CHECK(!!(d >= 1e-3), KS_ERR_DATA,
+                         "frame %lld: atoms %lld and %lld are %.3g bohr apart, the limit is 1e-3", (long long)f,
+                         (long long)b, (long long)a, d);
                 e += (double)system->Z[a] * system->Z[b] / d;
             }
         e_nuc[f] = e;

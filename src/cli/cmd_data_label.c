@@ -9,13 +9,14 @@
 #include "cli/cmd_data.h"
 #include "ksgrad/eval.h"
 
-/* Tighter than a plain SCF: H and eps err linearly in the orbital gradient, and errors of a network are measured against them. */
+/* Tighter than a plain SCF: H and eps err linearly in the orbital gradient, and errors of a network are measured
+ * against them. */
 static const char *const label_defaults[] = {"scf.conv=1e-10", "scf.conv_grad=1e-8", "scf.max_cycle=100"};
 enum { N_LABEL_DEFAULT = 3, FRAMES_AT_ONCE = 8, MAX_SET = 64 };
 
 static volatile sig_atomic_t g_stop;
 static void                  on_signal(int number) {
-    if (g_stop && number == SIGINT) _exit(130);
+                     if (g_stop && number == SIGINT) _exit(130);
     g_stop = 1;
 }
 
@@ -39,7 +40,8 @@ static ks_status label_config(ks_config *config) {
     const char        *all[MAX_SET];
     int                n_set;
     const char *const *set = ks_cli_sets(&n_set);
-    KS_CHECK(n_set + N_LABEL_DEFAULT <= MAX_SET, KS_ERR_ARG, "%d settings, the limit is %d", n_set, MAX_SET - N_LABEL_DEFAULT);
+    KS_CHECK(n_set + N_LABEL_DEFAULT <= MAX_SET, KS_ERR_ARG, "%d settings, the limit is %d", n_set,
+             MAX_SET - N_LABEL_DEFAULT);
     memcpy(all, label_defaults, sizeof label_defaults);
     for (int k = 0; k < n_set; k++) all[N_LABEL_DEFAULT + k] = set[k];
     KS_TRY(ks_config_load(NULL, n_set + N_LABEL_DEFAULT, all, config));
@@ -73,7 +75,8 @@ static void fill_label_method(const ks_config *c, const ks_method *m, const ks_b
         out->libxc_weight[k] = m->xc->part[k].weight;
     }
     out->hybrid = m->xc->hybrid;
-    snprintf(out->grid, sizeof out->grid, "PySCF level %d: Treutler-Ahlrichs, Lebedev, NWChem pruning, Becke", m->grid_level);
+    snprintf(out->grid, sizeof out->grid, "PySCF level %d: Treutler-Ahlrichs, Lebedev, NWChem pruning, Becke",
+             m->grid_level);
     out->conv_energy = c->scf.conv_energy;
     out->conv_grad   = c->scf.conv_grad;
     snprintf(out->program, sizeof out->program, "ksgrad %s", ks_version());
@@ -85,10 +88,10 @@ static void fill_label_method(const ks_config *c, const ks_method *m, const ks_b
 typedef ks_status (*frame_sink)(void *user, int64_t k, const ks_scf_frame *result, const ks_label *label);
 
 typedef struct matrices { /* of a chunk: backend memory, and one frame's in host memory */
-    ks_ctx *ctx;
-    int64_t n_mat, n_vec, n_frame, n_host;
-    double *F, *P, *eps;
-    double *host_F, *host_P, *host_eps;
+    ks_ctx       *ctx;
+    int64_t       n_mat, n_vec, n_frame, n_host;
+    double       *F, *P, *eps;
+    double       *host_F, *host_P, *host_eps;
     ks_scf_frame *result;
 } matrices;
 
@@ -103,8 +106,8 @@ static void matrices_free(matrices *m) {
 }
 
 static ks_status matrices_fit(matrices *m, const ks_batch *batch) {
-    ks_status     st      = KS_OK;
-    const int64_t n_mat   = ks_batch_mat_size(batch), n_vec = ks_batch_vec_size(batch), n_frame = ks_batch_n_frame(batch);
+    ks_status     st    = KS_OK;
+    const int64_t n_mat = ks_batch_mat_size(batch), n_vec = ks_batch_vec_size(batch), n_frame = ks_batch_n_frame(batch);
     int64_t       largest = 0;
     for (int64_t s = 0; s < batch->n_segment; s++)
         if (batch->segment[s].tensors->sys->n_ao > largest) largest = batch->segment[s].tensors->sys->n_ao;
@@ -130,8 +133,10 @@ static ks_status hand_over(matrices *m, const ks_chunk *chunk, frame_sink sink, 
     for (int64_t k = 0; k < chunk->n_frame; k++) {
         const ks_tensors *t = ks_chunk_tensors(chunk, k, NULL);
         const int64_t     n = t->sys->n_ao;
-        KS_TRY(ks_mem_to_host(m->ctx, m->host_F, m->F + ks_chunk_mat_offset(chunk, k), (size_t)(n * n) * sizeof(double)));
-        KS_TRY(ks_mem_to_host(m->ctx, m->host_P, m->P + ks_chunk_mat_offset(chunk, k), (size_t)(n * n) * sizeof(double)));
+        KS_TRY(
+            ks_mem_to_host(m->ctx, m->host_F, m->F + ks_chunk_mat_offset(chunk, k), (size_t)(n * n) * sizeof(double)));
+        KS_TRY(
+            ks_mem_to_host(m->ctx, m->host_P, m->P + ks_chunk_mat_offset(chunk, k), (size_t)(n * n) * sizeof(double)));
         KS_TRY(ks_mem_to_host(m->ctx, m->host_eps, m->eps + ks_chunk_vec_offset(chunk, k), (size_t)n * sizeof(double)));
         const ks_scf_frame *r     = &m->result[k];
         const ks_label      label = {.n_ao      = n,
@@ -148,13 +153,14 @@ done:
     return st;
 }
 
-static ks_status run_scf(ks_ctx *ctx, const ks_config *c, const ks_basis *basis, const ks_method *method, const ks_frames *frames,
-                         frame_sink sink, void *user) {
+static ks_status run_scf(ks_ctx *ctx, const ks_config *c, const ks_basis *basis, const ks_method *method,
+                         const ks_frames *frames, frame_sink sink, void *user) {
     ks_status              st     = KS_OK;
     ks_chunks             *chunks = NULL;
     matrices               m      = {.ctx = ctx};
     ks_chunk               chunk;
-    const ks_chunk_options opt = {.memory_bytes = (int64_t)(c->device.memory_gib * 1073741824.0), .max_frames = FRAMES_AT_ONCE};
+    const ks_chunk_options opt = {.memory_bytes = (int64_t)(c->device.memory_gib * 1073741824.0),
+                                  .max_frames   = FRAMES_AT_ONCE};
     KS_TRY(ks_chunks_create(ctx, basis, frames, method, INT32_MIN, &opt, &chunks));
     for (;;) {
         KS_CHECK(!g_stop, KS_ERR_STOPPED, "stopped; the same command goes on from here");
@@ -186,17 +192,16 @@ static ks_status store_label(void *user, int64_t k, const ks_scf_frame *r, const
     if (!r->converged) {
         if (l->n_failed < 8) l->failed[l->n_failed] = l->todo[k];
         l->n_failed++;
-        ks_log(KS_LOG_WARN, "frame %lld did not converge in %d cycles (gradient %.2e): no label", (long long)l->todo[k], r->cycles, r->grad_rms);
+        ks_log(KS_LOG_WARN, "frame %lld did not converge in %d cycles (gradient %.2e): no label", (long long)l->todo[k],
+               r->cycles, r->grad_rms);
         goto done;
     }
     KS_TRY(ks_label_writer_put(l->writer, l->todo[k], label));
     l->n_done++;
-    snprintf(line, sizeof line, "frame %lld: E = %.9f Ha, %d cycles (%lld of %lld)", (long long)l->todo[k], r->energy, r->cycles, (long long)l->n_done,
-             (long long)l->n_todo);
-    if (isatty(STDERR_FILENO))
-        ks_cli_status_line(line);
-    else
-        ks_log(KS_LOG_INFO, "%s", line);
+    snprintf(line, sizeof line, "frame %lld: E = %.9f Ha, %d cycles (%lld of %lld)", (long long)l->todo[k], r->energy,
+             r->cycles, (long long)l->n_done, (long long)l->n_todo);
+    if (isatty(STDERR_FILENO)) ks_cli_status_line(line);
+    else ks_log(KS_LOG_INFO, "%s", line);
 done:
     return st;
 }
@@ -222,10 +227,8 @@ done:
 /* Frames named by --split or --frames, or all. */
 static ks_status wanted_frames(ks_data *data, const char *split, const char *slice, int64_t **index, int64_t *n) {
     ks_status st = KS_OK;
-    if (split)
-        KS_TRY(ks_data_split_frames(data, split, index, n));
-    else
-        KS_TRY(ks_slice_parse(slice ? slice : ":", ks_data_n_frame(data), index, n));
+    if (split) KS_TRY(ks_data_split_frames(data, split, index, n));
+    else KS_TRY(ks_slice_parse(slice ? slice : ":", ks_data_n_frame(data), index, n));
 done:
     return st;
 }
@@ -236,18 +239,19 @@ static ks_status label_file(ks_ctx *ctx, const ks_config *c, const char *path, c
     ks_basis       *basis  = NULL;
     ks_frames      *frames = NULL;
     int64_t        *index = NULL, *todo = NULL, *n_ao = NULL, n = 0;
-    labelling       l     = {0};
+    labelling       l = {0};
     ks_method       method;
     ks_label_method lm;
     KS_TRY(ks_config_method(c, &method));
     KS_TRY(ks_basis_load(c->method.basis, &basis));
     fill_label_method(c, &method, basis, &lm);
-    KS_TRY(ks_data_labels_reserve(path, &lm, 0, NULL, NULL)); /* refuses other thresholds than those of the labels in the file */
+    KS_TRY(ks_data_labels_reserve(path, &lm, 0, NULL,
+                                  NULL)); /* refuses other thresholds than those of the labels in the file */
     KS_TRY(ks_data_open(path, &data));
     KS_TRY(wanted_frames(data, split, slice, &index, &n));
     KS_TRY(ks_data_labels_missing(data, &lm, n, index, &todo, &l.n_todo));
-    printf("%s: %s/%s, grid %d: %lld frames wanted, %lld have a label\n", path, lm.xc, lm.basis, lm.grid_level, (long long)n,
-           (long long)(n - l.n_todo));
+    printf("%s: %s/%s, grid %d: %lld frames wanted, %lld have a label\n", path, lm.xc, lm.basis, lm.grid_level,
+           (long long)n, (long long)(n - l.n_todo));
     if (l.n_todo == 0) goto done;
     KS_TRY(ks_data_frames(data, l.n_todo, todo, &frames));
     KS_TRY(KS_NEW(n_ao, l.n_todo));
@@ -260,7 +264,8 @@ static ks_status label_file(ks_ctx *ctx, const ks_config *c, const char *path, c
     printf("%lld labels written, %lld missing\n", (long long)l.n_done, (long long)(l.n_todo - l.n_done));
     if (st != KS_OK) goto done;
     KS_TRY(ks_label_writer_close(&l.writer));
-    KS_CHECK(l.n_failed == 0, KS_ERR_NUMERIC, "%s: %lld of %lld frames did not converge (first: %lld); try --set scf.max_cycle=300", path,
+    KS_CHECK(l.n_failed == 0, KS_ERR_NUMERIC,
+             "%s: %lld of %lld frames did not converge (first: %lld); try --set scf.max_cycle=300", path,
              (long long)l.n_failed, (long long)l.n_todo, (long long)l.failed[0]);
 done:
     /* After an error its trace is what the user should see; labels on the disk are whole either way. */
@@ -274,12 +279,13 @@ done:
     return st;
 }
 
-#define METHOD_OPTIONS(s)                                                                                       \
-    {"xc", 0, KS_OPT_TEXT, "NAME", "functional (method.xc)", &(s).xc},                                          \
-        {"basis", 0, KS_OPT_TEXT, "NAME", "basis set or .gbs file (method.basis)", &(s).basis},                 \
-        {"grid", 0, KS_OPT_TEXT, "0..3", "integration grid (method.grid)", &(s).grid},                          \
-        {"conv", 0, KS_OPT_TEXT, "Ha", "energy change (scf.conv); labels: 1e-10", &(s).conv},                   \
-        {"conv-grad", 0, KS_OPT_TEXT, "X", "rms orbital gradient (scf.conv_grad); labels: 1e-8", &(s).conv_grad}
+#define METHOD_OPTIONS(s)                                                                                              \
+    {"xc", 0, KS_OPT_TEXT, "NAME", "functional (method.xc)", &(s).xc},                                                 \
+        {"basis", 0, KS_OPT_TEXT, "NAME", "basis set or .gbs file (method.basis)", &(s).basis},                        \
+        {"grid", 0, KS_OPT_TEXT, "0..3", "integration grid (method.grid)", &(s).grid},                                 \
+        {"conv", 0, KS_OPT_TEXT, "Ha", "energy change (scf.conv); labels: 1e-10", &(s).conv}, {                        \
+        "conv-grad", 0, KS_OPT_TEXT, "X", "rms orbital gradient (scf.conv_grad); labels: 1e-8", &(s).conv_grad         \
+    }
 
 int ks_cmd_data_label(int argc, char **argv) {
     const char       *split = NULL, *slice = NULL;
@@ -289,17 +295,21 @@ int ks_cmd_data_label(int argc, char **argv) {
                                METHOD_OPTIONS(s),
                                {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
     const ks_cli_spec spec  = {"data label D.h5 [--split N/test] [--frames S] [method options]",
-                               "Computes converged references (energy, H = F, P, orbital energies, dipole) and stores them in the file with the method that\n"
-                               "made them. Frames that have a label are left alone: stop with Ctrl-C or SIGTERM and give the same command again.",
+                               "Computes converged references (energy, H = F, P, orbital energies, dipole) and stores "
+                                "them in the file with the method that\n"
+                                "made them. Frames that have a label are left alone: stop with Ctrl-C or SIGTERM and "
+                                "give the same command again.",
                                "ksgrad data label uracil.h5 --split qpt/test\n"
-                               "ksgrad data label water.h5 --frames 0:8 --xc pbe --grid 3",
-                               opt, 1, 1};
-    const char *arg[KS_CLI_MAX_ARG];
-    int         n_arg;
-    ks_status   st  = KS_OK;
-    ks_ctx     *ctx = NULL;
-    ks_config   config;
-    const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
+                                "ksgrad data label water.h5 --frames 0:8 --xc pbe --grid 3",
+                               opt,
+                               1,
+                               1};
+    const char       *arg[KS_CLI_MAX_ARG];
+    int               n_arg;
+    ks_status         st  = KS_OK;
+    ks_ctx           *ctx = NULL;
+    ks_config         config;
+    const int         rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
     if (split && slice) return ks_cli_usage_error("data label", "give --split or --frames, not both");
     KS_TRY(add_shorts(&s));
@@ -331,20 +341,21 @@ static double max_difference(int64_t n, const double *a, const double *b) {
 }
 
 static ks_status compare_label(void *user, int64_t k, const ks_scf_frame *r, const ks_label *label) {
-    ks_status   st = KS_OK;
-    comparison *c  = user;
-    double     *F = NULL, *P = NULL, *eps = NULL;
+    ks_status     st = KS_OK;
+    comparison   *c  = user;
+    double       *F = NULL, *P = NULL, *eps = NULL;
     const int64_t n = label->n_ao;
     KS_TRY(KS_NEW(F, n * n));
     KS_TRY(KS_NEW(P, n * n));
     KS_TRY(KS_NEW(eps, n));
     ks_label stored = {.n_ao = n, .F = F, .P = P, .eps = eps};
     KS_TRY(ks_data_label_read(c->data, c->method, c->frame[k], &stored));
-    const double dE = stored.energy - label->energy, dF = max_difference(n * n, F, label->F), dP = max_difference(n * n, P, label->P);
+    const double dE = stored.energy - label->energy, dF = max_difference(n * n, F, label->F),
+                 dP = max_difference(n * n, P, label->P);
     const double de = max_difference(n, eps, label->eps), dd = max_difference(3, stored.dipole, label->dipole);
-    printf("%8lld %18.9f %10.2e %10.2e %10.2e %10.2e %10.2e%s\n", (long long)c->frame[k], stored.energy, dE, de, dF, dP, dd,
-           r->converged ? "" : "  not converged");
-#define WORST(field, value) \
+    printf("%8lld %18.9f %10.2e %10.2e %10.2e %10.2e %10.2e%s\n", (long long)c->frame[k], stored.energy, dE, de, dF, dP,
+           dd, r->converged ? "" : "  not converged");
+#define WORST(field, value)                                                                                            \
     if (!((value) <= c->field)) c->field = (value)
     WORST(max_energy, fabs(dE));
     WORST(max_eps, de);
@@ -378,7 +389,7 @@ static ks_status verify_set(ks_ctx *ctx, const ks_config *c, ks_data *data, cons
     ks_status  st     = KS_OK;
     ks_basis  *basis  = NULL;
     ks_frames *frames = NULL;
-    int64_t   *frame  = NULL, n = 0;
+    int64_t   *frame = NULL, n = 0;
     ks_config  config = *c;
     ks_method  method;
     KS_TRY(ks_basis_load(m->basis, &basis));
@@ -386,18 +397,20 @@ static ks_status verify_set(ks_ctx *ctx, const ks_config *c, ks_data *data, cons
     KS_TRY(ks_xc_find(m->xc, &method.xc));
     method.grid_level = m->grid_level;
     KS_TRY(spread_frames(data, m, want, &frame, &n));
-    printf("%s/%s, grid %d: %lld labels recomputed (gradient to %.1e); differences stored - recomputed, largest element\n", m->xc, m->basis,
-           m->grid_level, (long long)n, config.scf.conv_grad);
+    printf(
+        "%s/%s, grid %d: %lld labels recomputed (gradient to %.1e); differences stored - recomputed, largest element\n",
+        m->xc, m->basis, m->grid_level, (long long)n, config.scf.conv_grad);
     if (n == 0) goto done;
     printf("%8s %18s %10s %10s %10s %10s %10s\n", "frame", "E/Ha", "E/Ha", "eps/Ha", "H/Ha", "P", "dipole/au");
     KS_TRY(ks_data_frames(data, n, frame, &frames));
     comparison cmp = {.data = data, .method = m, .frame = frame};
     KS_TRY(run_scf(ctx, &config, basis, &method, frames, compare_label, &cmp));
-    /* The energy is quadratic, everything else linear in the remaining orbital gradient; 100 covers the response of P to it. */
+    /* The energy is quadratic, everything else linear in the remaining orbital gradient; 100 covers the response of P
+     * to it. */
     const double limit_E = fmax(1e-8, 100 * m->conv_energy), limit = fmax(1e-6, 100 * m->conv_grad);
-    KS_CHECK(cmp.max_energy <= limit_E && cmp.max_eps <= limit && cmp.max_F <= limit && cmp.max_dipole <= 10 * limit, KS_ERR_NUMERIC,
-             "%s/%s labels differ: E %.2e Ha (limit %.1e), eps %.2e, H %.2e (limit %.1e), dipole %.2e", m->xc, m->basis, cmp.max_energy, limit_E,
-             cmp.max_eps, cmp.max_F, limit, cmp.max_dipole);
+    KS_CHECK(cmp.max_energy <= limit_E && cmp.max_eps <= limit && cmp.max_F <= limit && cmp.max_dipole <= 10 * limit,
+             KS_ERR_NUMERIC, "%s/%s labels differ: E %.2e Ha (limit %.1e), eps %.2e, H %.2e (limit %.1e), dipole %.2e",
+             m->xc, m->basis, cmp.max_energy, limit_E, cmp.max_eps, cmp.max_F, limit, cmp.max_dipole);
     printf("all within limits: E %.1e, eps and H %.1e\n", limit_E, limit);
 done:
     ks_frames_destroy(&frames);
@@ -407,12 +420,17 @@ done:
 }
 
 int ks_cmd_data_verify(int argc, char **argv) {
-    int64_t           want  = 3;
-    const ks_cli_opt  opt[] = {{"frames", 0, KS_OPT_INT, "K", "labels to recompute of each set, evenly spread (default 3)", &want},
-                               {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
-    const ks_cli_spec spec  = {"data verify D.h5 [--frames K]",
-                               "Recomputes some labels of every set in the file and compares. Exit code 6 when they differ.",
-                               "ksgrad data verify uracil.h5 --frames 3", opt, 1, 1};
+    int64_t          want  = 3;
+    const ks_cli_opt opt[] = {
+        {"frames", 0, KS_OPT_INT, "K", "labels to recompute of each set, evenly spread (default 3)", &want},
+        {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
+    const ks_cli_spec spec = {
+        "data verify D.h5 [--frames K]",
+        "Recomputes some labels of every set in the file and compares. Exit code 6 when they differ.",
+        "ksgrad data verify uracil.h5 --frames 3",
+        opt,
+        1,
+        1};
     const char      *arg[KS_CLI_MAX_ARG];
     int              n_arg;
     ks_status        st    = KS_OK;
@@ -423,7 +441,8 @@ int ks_cmd_data_verify(int argc, char **argv) {
     ks_config        config;
     const int        rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
-    if (want < 1) return ks_cli_usage_error("data verify", "--frames %lld: expected a number of frames", (long long)want);
+    if (want < 1)
+        return ks_cli_usage_error("data verify", "--frames %lld: expected a number of frames", (long long)want);
     KS_TRY(label_config(&config));
     KS_TRY(ks_data_open(arg[0], &data));
     KS_TRY(ks_data_label_sets(data, &sets, &n_set));

@@ -31,7 +31,7 @@ static int same_composition(const ks_data_group *g, int64_t n_atom, const int32_
 
 /* Element counts in order of atomic number, carbon and hydrogen first: a readable group name. */
 static void composition_name(int64_t n_atom, const int32_t *Z, char *buf, size_t n) {
-    static const int32_t first[2] = {6, 1};
+    static const int32_t first[2]   = {6, 1};
     int                  count[119] = {0};
     size_t               used       = 0;
     for (int64_t a = 0; a < n_atom; a++) count[Z[a]]++;
@@ -66,7 +66,8 @@ static ks_status sort_frames(const ks_frames *f, sorted_frames *s) {
                 KS_FREE(s->group);
                 s->group = more;
             }
-            KS_CHECK(g < KS_DATA_MAX_GROUP, KS_ERR_UNSUPPORTED, "%s: more than %d compositions", f->source, KS_DATA_MAX_GROUP);
+            KS_CHECK(g < KS_DATA_MAX_GROUP, KS_ERR_UNSUPPORTED, "%s: more than %d compositions", f->source,
+                     KS_DATA_MAX_GROUP);
             s->n_group++;
             s->group[g].n_atom = n;
             KS_TRY(KS_NEW(s->group[g].Z, n));
@@ -84,7 +85,8 @@ done:
     return st;
 }
 
-/* The Angstrom value that a reader turns back into exactly this number of bohr: the nearest product is at most one rounding off. */
+/* The Angstrom value that a reader turns back into exactly this number of bohr: the nearest product is at most one
+ * rounding off. */
 static double to_angstrom(double bohr) {
     const double y = bohr * KS_BOHR_ANG;
     if (y / KS_BOHR_ANG == bohr) return y;
@@ -92,7 +94,8 @@ static double to_angstrom(double bohr) {
     return up / KS_BOHR_ANG == bohr ? up : down / KS_BOHR_ANG == bohr ? down : y;
 }
 
-static ks_status write_values(ks_h5 *h5, const char *element, int rank, const int64_t *shape, const double *v, const char *unit) {
+static ks_status write_values(ks_h5 *h5, const char *element, int rank, const int64_t *shape, const double *v,
+                              const char *unit) {
     ks_status     st = KS_OK;
     char          path[256];
     const int64_t one = 1;
@@ -107,14 +110,14 @@ done:
 }
 
 static ks_status write_group(ks_h5 *h5, const ks_frames *f, const sorted_frames *s, int64_t g) {
-    ks_status            st    = KS_OK;
-    const ks_data_group *group = &s->group[g];
-    const int64_t        n = group->n_atom, shape[3] = {group->n_frame, n, 3};
-    double              *v      = NULL;
-    int32_t             *charge = NULL;
-    char                 base[200], path[256];
+    ks_status                st    = KS_OK;
+    const ks_data_group     *group = &s->group[g];
+    const int64_t            n = group->n_atom, shape[3] = {group->n_frame, n, 3};
+    double                  *v      = NULL;
+    int32_t                 *charge = NULL;
+    char                     base[200], path[256];
     static const char *const none[3] = {"none", "none", "none"};
-    int64_t              n3;
+    int64_t                  n3;
     KS_TRY(ks_mul_i64(group->n_frame, 3 * n, &n3));
     KS_TRY(KS_NEW(v, n3));
     KS_TRY(KS_NEW(charge, group->n_frame));
@@ -164,7 +167,8 @@ ks_status ks_data_write(const char *path, const ks_frames *f, const ks_data_orig
     sorted_frames s     = {0};
     int64_t       bytes = 1;
     KS_CHECK(path && *path && f && f->n_frame >= 1, KS_ERR_ARG, "data file: nothing to write");
-    KS_CHECK(!ks_file_exists(path) || ks_data_is_data(path), KS_ERR_IO, "%s exists and is not a ksgrad data file: not replaced", path);
+    KS_CHECK(!ks_file_exists(path) || ks_data_is_data(path), KS_ERR_IO,
+             "%s exists and is not a ksgrad data file: not replaced", path);
     KS_TRY(ks_frames_check(f));
     KS_TRY(sort_frames(f, &s));
     KS_TRY(ks_h5_create(path, &h5));
@@ -224,7 +228,8 @@ done:
 int ks_data_is_data(const char *path) {
     ks_h5    *h5      = NULL;
     int64_t   version = 0;
-    const int yes     = path && ks_file_exists(path) && ks_h5_open(path, &h5) == KS_OK && format_of(h5, &version) == KS_OK && version > 0;
+    const int yes     = path && ks_file_exists(path) && ks_h5_open(path, &h5) == KS_OK &&
+                    format_of(h5, &version) == KS_OK && version > 0;
     ks_h5_close(&h5);
     if (!yes) ks_error_clear();
     return yes;
@@ -238,26 +243,26 @@ static ks_status load_group(ks_data *d, ks_data_group *g) {
     snprintf(path, sizeof path, "particles/%s/species", g->name);
     KS_TRY(ks_h5_read_new(d->h5, path, KS_H5_I32, 1, shape, (void **)&g->Z));
     g->n_atom = shape[0];
-    KS_CHECK(g->n_atom >= 1 && g->n_atom <= KS_FRAME_MAX_ATOM, KS_ERR_DATA, "%s: '%s' has %lld atoms, expected 1 to %d", d->path, g->name,
-             (long long)g->n_atom, KS_FRAME_MAX_ATOM);
+    KS_CHECK(g->n_atom >= 1 && g->n_atom <= KS_FRAME_MAX_ATOM, KS_ERR_DATA, "%s: '%s' has %lld atoms, expected 1 to %d",
+             d->path, g->name, (long long)g->n_atom, KS_FRAME_MAX_ATOM);
     snprintf(path, sizeof path, "particles/%s/position/value", g->name);
     KS_TRY(ks_h5_shape(d->h5, path, &rank, shape));
-    KS_CHECK(rank == 3 && shape[1] == g->n_atom && shape[2] == 3, KS_ERR_DATA, "%s: '%s' has rank %d and does not fit %lld atoms", d->path,
-             path, rank, (long long)g->n_atom);
+    KS_CHECK(rank == 3 && shape[1] == g->n_atom && shape[2] == 3, KS_ERR_DATA,
+             "%s: '%s' has rank %d and does not fit %lld atoms", d->path, path, rank, (long long)g->n_atom);
     g->n_frame = shape[0];
 done:
     return st;
 }
 
 static ks_status load_index(ks_data *d) {
-    ks_status st = KS_OK;
+    ks_status st    = KS_OK;
     char     *names = NULL, *unit = NULL, path[300];
     int64_t   shape = -1, has = 0;
     KS_TRY(ks_h5_read_string(d->h5, "index/names", &names));
     d->n_group = 1;
     for (const char *p = names; *p; p++) d->n_group += *p == '\n';
-    KS_CHECK(d->n_group <= KS_DATA_MAX_GROUP, KS_ERR_DATA, "%s: %lld compositions, the limit is %d", d->path, (long long)d->n_group,
-             KS_DATA_MAX_GROUP);
+    KS_CHECK(d->n_group <= KS_DATA_MAX_GROUP, KS_ERR_DATA, "%s: %lld compositions, the limit is %d", d->path,
+             (long long)d->n_group, KS_DATA_MAX_GROUP);
     KS_TRY(KS_ZNEW(d->group, d->n_group));
     char *rest = names;
     for (int64_t g = 0; g < d->n_group; g++) {
@@ -274,9 +279,10 @@ static ks_status load_index(ks_data *d) {
     KS_TRY(KS_NEW(d->row_of, d->n_frame));
     KS_TRY(ks_h5_read(d->h5, "index/row", KS_H5_I64, 1, &shape, d->row_of));
     for (int64_t k = 0; k < d->n_frame; k++)
-        KS_CHECK(d->group_of[k] >= 0 && d->group_of[k] < d->n_group && d->row_of[k] >= 0 && d->row_of[k] < d->group[d->group_of[k]].n_frame,
-                 KS_ERR_DATA, "%s: 'index': frame %lld points to row %lld of composition %d", d->path, (long long)k, (long long)d->row_of[k],
-                 (int)d->group_of[k]);
+        KS_CHECK(d->group_of[k] >= 0 && d->group_of[k] < d->n_group && d->row_of[k] >= 0 &&
+                     d->row_of[k] < d->group[d->group_of[k]].n_frame,
+                 KS_ERR_DATA, "%s: 'index': frame %lld points to row %lld of composition %d", d->path, (long long)k,
+                 (long long)d->row_of[k], (int)d->group_of[k]);
     snprintf(d->unit, sizeof d->unit, "unknown");
     /* Said at the top, so that data which cannot be reached are an error and not "absent". */
     KS_TRY(ks_h5_get_i64(d->h5, "/", "has_external_energy", &has));
@@ -306,8 +312,8 @@ ks_status ks_data_open(const char *path, ks_data **out) {
     KS_TRY(format_of(d->h5, &version));
     KS_CHECK(version != 0, KS_ERR_DATA, "%s: not a ksgrad data file (attribute format = \"%s\" is missing)", path,
              KS_DATA_FORMAT);
-    KS_CHECK(version == KS_DATA_VERSION, KS_ERR_DATA, "%s: format version %lld, this program reads version %d", path, (long long)version,
-             KS_DATA_VERSION);
+    KS_CHECK(version == KS_DATA_VERSION, KS_ERR_DATA, "%s: format version %lld, this program reads version %d", path,
+             (long long)version, KS_DATA_VERSION);
     KS_TRY(load_index(d));
     KS_TRY(ks_label_sets_load(d));
     *out = d;
@@ -332,8 +338,8 @@ void ks_data_close(ks_data **data) {
 int64_t ks_data_n_frame(const ks_data *data) { return data ? data->n_frame : 0; }
 
 /* Values of one element of a composition for the frames listed; to_bohr divides. */
-static ks_status read_element(ks_data *d, int64_t g, const char *path, int64_t n_value, int64_t n, const int64_t *index, ks_frames *f,
-                              double *per_atom, double *per_frame, double divide) {
+static ks_status read_element(ks_data *d, int64_t g, const char *path, int64_t n_value, int64_t n, const int64_t *index,
+                              ks_frames *f, double *per_atom, double *per_frame, double divide) {
     ks_status st = KS_OK;
     double   *v  = NULL;
     int64_t   total, low = INT64_MAX, high = -1;
@@ -370,7 +376,8 @@ ks_status ks_data_frames(ks_data *d, int64_t n, const int64_t *index, ks_frames 
     if (n < 0) n = d->n_frame;
     for (int64_t k = 0; k < n; k++) {
         const int64_t i = index ? index[k] : k;
-        KS_CHECK(i >= 0 && i < d->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", d->path, (long long)i, (long long)d->n_frame);
+        KS_CHECK(i >= 0 && i < d->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", d->path, (long long)i,
+                 (long long)d->n_frame);
         n_atom += d->group[d->group_of[i]].n_atom;
     }
     KS_TRY(ks_frames_alloc(d->path, n, n_atom, d->has_energy, d->has_force, &f));
@@ -385,7 +392,8 @@ ks_status ks_data_frames(ks_data *d, int64_t n, const int64_t *index, ks_frames 
         snprintf(path, sizeof path, "particles/%s/position/value", name);
         KS_TRY(read_element(d, g, path, 3 * d->group[g].n_atom, n, index, f, f->pos, NULL, KS_BOHR_ANG));
         snprintf(path, sizeof path, "particles/%s/external_force/value", name);
-        if (d->has_force) KS_TRY(read_element(d, g, path, 3 * d->group[g].n_atom, n, index, f, f->external_force, NULL, 1.0));
+        if (d->has_force)
+            KS_TRY(read_element(d, g, path, 3 * d->group[g].n_atom, n, index, f, f->external_force, NULL, 1.0));
         snprintf(path, sizeof path, "observables/%s/external_energy/value", name);
         if (d->has_energy) KS_TRY(read_element(d, g, path, 1, n, index, f, NULL, f->external_energy, 1.0));
         KS_FREE(charge);

@@ -21,12 +21,12 @@ typedef struct ks_label_block {
 } ks_label_block;
 
 typedef struct ks_label_set {
-    char            *path;
-    ks_label_method  method;
-    int64_t          n_block;
-    ks_label_block  *block;
-    int32_t         *block_of; /* (n_frame of the file) -1: no room reserved */
-    int64_t         *row_of;
+    char           *path;
+    ks_label_method method;
+    int64_t         n_block;
+    ks_label_block *block;
+    int32_t        *block_of; /* (n_frame of the file) -1: no room reserved */
+    int64_t        *row_of;
 } ks_label_set;
 
 struct ks_data {

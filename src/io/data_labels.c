@@ -100,11 +100,12 @@ static ks_status load_block(ks_data *d, ks_label_set *s, int64_t b) {
     snprintf(path, sizeof path, "%s/done", block->path);
     KS_TRY(ks_h5_read(d->h5, path, KS_H5_U8, 1, &n, block->done));
     KS_TRY(ks_h5_get_i64(d->h5, block->path, "n_ao", &block->n_ao));
-    KS_CHECK(block->n_ao >= 1 && block->n_ao <= MAX_AO, KS_ERR_DATA, "%s: '%s' has n_ao = %lld", d->path, block->path, (long long)block->n_ao);
+    KS_CHECK(block->n_ao >= 1 && block->n_ao <= MAX_AO, KS_ERR_DATA, "%s: '%s' has n_ao = %lld", d->path, block->path,
+             (long long)block->n_ao);
     for (int64_t k = 0; k < n; k++) {
         const int64_t f = block->frame[k];
-        KS_CHECK(f >= 0 && f < d->n_frame && s->block_of[f] < 0, KS_ERR_DATA, "%s: '%s': frame %lld is out of range or has room already",
-                 d->path, block->path, (long long)f);
+        KS_CHECK(f >= 0 && f < d->n_frame && s->block_of[f] < 0, KS_ERR_DATA,
+                 "%s: '%s': frame %lld is out of range or has room already", d->path, block->path, (long long)f);
         s->block_of[f] = (int32_t)b;
         s->row_of[f]   = k;
     }
@@ -127,7 +128,8 @@ static ks_status load_set(ks_data *d, ks_label_set *s, const char *name) {
     KS_TRY(KS_ZNEW(s->block, n));
     s->n_block = n;
     for (int64_t b = 0; b < n; b++) {
-        KS_CHECK(strlen(names[b]) < 64, KS_ERR_DATA, "%s: '%s': block name of %zu characters", d->path, path, strlen(names[b]));
+        KS_CHECK(strlen(names[b]) < 64, KS_ERR_DATA, "%s: '%s': block name of %zu characters", d->path, path,
+                 strlen(names[b]));
         snprintf(sub, sizeof sub, "%s/%s", path, names[b]);
         KS_TRY(ks_host_strdup(sub, &s->block[b].path));
         KS_TRY(load_block(d, s, b));
@@ -143,7 +145,8 @@ ks_status ks_label_sets_load(ks_data *d) {
     int64_t   n     = 0;
     if (!ks_h5_exists(d->h5, "labels")) goto done;
     KS_TRY(ks_h5_list(d->h5, "labels", &names, &n));
-    KS_CHECK(n <= KS_DATA_MAX_SET, KS_ERR_DATA, "%s: %lld label sets, the limit is %d", d->path, (long long)n, KS_DATA_MAX_SET);
+    KS_CHECK(n <= KS_DATA_MAX_SET, KS_ERR_DATA, "%s: %lld label sets, the limit is %d", d->path, (long long)n,
+             KS_DATA_MAX_SET);
     KS_TRY(KS_ZNEW(d->set, n));
     d->n_set = n;
     for (int64_t k = 0; k < n; k++) KS_TRY(load_set(d, &d->set[k], names[k]));
@@ -155,7 +158,8 @@ done:
 ks_label_set *ks_label_set_find(ks_data *data, const ks_label_method *m) {
     for (int64_t k = 0; k < data->n_set; k++) {
         const ks_label_method *s = &data->set[k].method;
-        if (strcmp(s->xc, m->xc) == 0 && strcmp(s->basis, m->basis) == 0 && s->grid_level == m->grid_level) return &data->set[k];
+        if (strcmp(s->xc, m->xc) == 0 && strcmp(s->basis, m->basis) == 0 && s->grid_level == m->grid_level)
+            return &data->set[k];
     }
     return NULL;
 }
@@ -168,8 +172,8 @@ int ks_data_has_label(ks_data *data, const ks_label_method *method, int64_t fram
     return s && s->block_of[frame] >= 0 && s->block[s->block_of[frame]].done[s->row_of[frame]] == 1;
 }
 
-ks_status ks_data_labels_missing(ks_data *data, const ks_label_method *method, int64_t n, const int64_t *index, int64_t **todo,
-                                 int64_t *n_todo) {
+ks_status ks_data_labels_missing(ks_data *data, const ks_label_method *method, int64_t n, const int64_t *index,
+                                 int64_t **todo, int64_t *n_todo) {
     ks_status st   = KS_OK;
     int64_t  *list = NULL;
     KS_CHECK(data && method && todo && n_todo && n >= 0 && (index || n == 0), KS_ERR_ARG, "labels: NULL argument");
@@ -177,8 +181,8 @@ ks_status ks_data_labels_missing(ks_data *data, const ks_label_method *method, i
     *n_todo = 0;
     KS_TRY(KS_NEW(list, n));
     for (int64_t k = 0; k < n; k++) {
-        KS_CHECK(index[k] >= 0 && index[k] < data->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", data->path, (long long)index[k],
-                 (long long)data->n_frame);
+        KS_CHECK(index[k] >= 0 && index[k] < data->n_frame, KS_ERR_ARG, "%s: frame %lld of %lld", data->path,
+                 (long long)index[k], (long long)data->n_frame);
         if (!ks_data_has_label(data, method, index[k])) list[(*n_todo)++] = index[k];
     }
     *todo = list;
@@ -220,7 +224,8 @@ static ks_status write_method(ks_h5 *h5, const char *path, const ks_label_method
     KS_TRY(ks_h5_set_f64(h5, path, "conv_energy_Ha", m->conv_energy));
     KS_TRY(ks_h5_set_f64(h5, path, "conv_grad", m->conv_grad));
     KS_TRY(ks_h5_set_string(h5, path, "units", "hartree, bohr, atomic units"));
-    KS_TRY(ks_h5_set_string(h5, path, "ao_order", "PySCF: atom, l, contraction, m (p: x, y, z; d: xy, yz, z2, xz, x2-y2), spherical"));
+    KS_TRY(ks_h5_set_string(h5, path, "ao_order",
+                            "PySCF: atom, l, contraction, m (p: x, y, z; d: xy, yz, z2, xz, x2-y2), spherical"));
 done:
     return st;
 }
@@ -234,9 +239,9 @@ static ks_status write_block(ks_h5 *h5, const char *path, int64_t n_ao, int64_t 
         ks_h5_type     type;
         int            rank;
         const int64_t *shape;
-    } item[] = {{"E", KS_H5_F64, 1, &n},      {"dipole", KS_H5_F64, 2, dip},  {"eps", KS_H5_F64, 2, vec},
-                {"F", KS_H5_F64, 2, triangle}, {"P", KS_H5_F64, 2, triangle},  {"cycles", KS_H5_I32, 1, &n},
-                {"converged", KS_H5_U8, 1, &n}, {"check", KS_H5_I64, 1, &n}, {"done", KS_H5_U8, 1, &n}};
+    } item[] = {{"E", KS_H5_F64, 1, &n},        {"dipole", KS_H5_F64, 2, dip}, {"eps", KS_H5_F64, 2, vec},
+                {"F", KS_H5_F64, 2, triangle},  {"P", KS_H5_F64, 2, triangle}, {"cycles", KS_H5_I32, 1, &n},
+                {"converged", KS_H5_U8, 1, &n}, {"check", KS_H5_I64, 1, &n},   {"done", KS_H5_U8, 1, &n}};
     char sub[320];
     snprintf(sub, sizeof sub, "%s/frame", path);
     KS_TRY(ks_h5_write(h5, sub, KS_H5_I64, 1, &n, frame));
@@ -250,19 +255,21 @@ done:
 }
 
 /* Frames without room, each with its AO count -> list (n_left). */
-static ks_status without_room(ks_data *data, const ks_label_set *s, int64_t n, const int64_t *index, const int64_t *n_ao, int64_t *list,
-                              int64_t *list_ao, int64_t *n_left) {
+static ks_status without_room(ks_data *data, const ks_label_set *s, int64_t n, const int64_t *index,
+                              const int64_t *n_ao, int64_t *list, int64_t *list_ao, int64_t *n_left) {
     ks_status st   = KS_OK;
     char     *seen = NULL;
     *n_left        = 0;
     KS_TRY(KS_ZNEW(seen, data->n_frame));
     for (int64_t k = 0; k < n; k++) {
         const int64_t f = index[k];
-        KS_CHECK(f >= 0 && f < data->n_frame && n_ao[k] >= 1 && n_ao[k] <= MAX_AO, KS_ERR_ARG, "%s: frame %lld of %lld with %lld AOs", data->path,
-                 (long long)f, (long long)data->n_frame, (long long)n_ao[k]);
+        KS_CHECK(f >= 0 && f < data->n_frame && n_ao[k] >= 1 && n_ao[k] <= MAX_AO, KS_ERR_ARG,
+                 "%s: frame %lld of %lld with %lld AOs", data->path, (long long)f, (long long)data->n_frame,
+                 (long long)n_ao[k]);
         if (s && s->block_of[f] >= 0) {
-            KS_CHECK(s->block[s->block_of[f]].n_ao == n_ao[k], KS_ERR_DATA, "%s: frame %lld has room for %lld AOs, expected %lld", data->path,
-                     (long long)f, (long long)s->block[s->block_of[f]].n_ao, (long long)n_ao[k]);
+            KS_CHECK(s->block[s->block_of[f]].n_ao == n_ao[k], KS_ERR_DATA,
+                     "%s: frame %lld has room for %lld AOs, expected %lld", data->path, (long long)f,
+                     (long long)s->block[s->block_of[f]].n_ao, (long long)n_ao[k]);
             continue;
         }
         if (seen[f]) continue;
@@ -275,19 +282,21 @@ done:
     return st;
 }
 
-ks_status ks_data_labels_reserve(const char *path, const ks_label_method *m, int64_t n, const int64_t *index, const int64_t *n_ao) {
+ks_status ks_data_labels_reserve(const char *path, const ks_label_method *m, int64_t n, const int64_t *index,
+                                 const int64_t *n_ao) {
     ks_status st   = KS_OK;
     ks_data  *data = NULL;
     ks_h5    *h5   = NULL;
     int64_t  *list = NULL, *list_ao = NULL, *part = NULL, n_left = 0, n_block = 0;
     char      set_path[200], sub[300];
     KS_CHECK(path && m && n >= 0 && (n == 0 || (index && n_ao)), KS_ERR_ARG, "labels: NULL argument");
-    KS_CHECK(m->n_libxc >= 0 && m->n_libxc <= 4 && *m->xc && *m->basis, KS_ERR_ARG, "labels: method without functional or basis");
+    KS_CHECK(m->n_libxc >= 0 && m->n_libxc <= 4 && *m->xc && *m->basis, KS_ERR_ARG,
+             "labels: method without functional or basis");
     KS_TRY(ks_data_open(path, &data));
     const ks_label_set *s = ks_label_set_find(data, m);
     KS_CHECK(!s || (s->method.conv_energy == m->conv_energy && s->method.conv_grad == m->conv_grad), KS_ERR_ARG,
-             "%s has %s/%s labels converged to %.1e Ha and %.1e, not %.1e and %.1e: use the same thresholds", path, m->xc, m->basis,
-             s->method.conv_energy, s->method.conv_grad, m->conv_energy, m->conv_grad);
+             "%s has %s/%s labels converged to %.1e Ha and %.1e, not %.1e and %.1e: use the same thresholds", path,
+             m->xc, m->basis, s->method.conv_energy, s->method.conv_grad, m->conv_energy, m->conv_grad);
     KS_TRY(KS_NEW(list, n));
     KS_TRY(KS_NEW(list_ao, n));
     KS_TRY(KS_NEW(part, n));
@@ -350,8 +359,8 @@ done:
     return st;
 }
 
-static uint64_t label_hash(int64_t frame, int64_t n_ao, int64_t cycles, int64_t converged, const double *energy, const double dipole[3],
-                           const double *eps) {
+static uint64_t label_hash(int64_t frame, int64_t n_ao, int64_t cycles, int64_t converged, const double *energy,
+                           const double dipole[3], const double *eps) {
     uint64_t h = hash_words(hash_start, &frame, 1);
     h          = hash_words(h, &cycles, 1);
     h          = hash_words(h, &converged, 1);
@@ -361,7 +370,8 @@ static uint64_t label_hash(int64_t frame, int64_t n_ao, int64_t cycles, int64_t 
     return hash_words(h, eps, n_ao);
 }
 
-static ks_status put_matrix(ks_label_writer *w, const ks_label_block *b, int64_t row, const char *name, const double *m, uint64_t *hash) {
+static ks_status put_matrix(ks_label_writer *w, const ks_label_block *b, int64_t row, const char *name, const double *m,
+                            uint64_t *hash) {
     ks_status     st = KS_OK;
     const int64_t n  = b->n_ao;
     char          path[320];
@@ -378,16 +388,17 @@ ks_status ks_label_writer_put(ks_label_writer *w, int64_t frame, const ks_label 
     ks_status st = KS_OK;
     char      path[320];
     KS_CHECK(w && l && l->F && l->P && l->eps, KS_ERR_ARG, "labels: NULL argument");
-    KS_CHECK(frame >= 0 && frame < w->data->n_frame && w->set->block_of[frame] >= 0, KS_ERR_ARG, "%s: no room is reserved for frame %lld",
-             w->data->path, (long long)frame);
+    KS_CHECK(frame >= 0 && frame < w->data->n_frame && w->set->block_of[frame] >= 0, KS_ERR_ARG,
+             "%s: no room is reserved for frame %lld", w->data->path, (long long)frame);
     ks_label_block *b   = &w->set->block[w->set->block_of[frame]];
     const int64_t   row = w->set->row_of[frame], n = b->n_ao;
-    KS_CHECK(l->n_ao == n, KS_ERR_ARG, "%s: frame %lld: label of %lld AOs, room for %lld", w->data->path, (long long)frame, (long long)l->n_ao,
-             (long long)n);
+    KS_CHECK(l->n_ao == n, KS_ERR_ARG, "%s: frame %lld: label of %lld AOs, room for %lld", w->data->path,
+             (long long)frame, (long long)l->n_ao, (long long)n);
     double sum = l->energy + l->dipole[0] + l->dipole[1] + l->dipole[2];
     for (int64_t k = 0; k < n; k++) sum += l->eps[k];
     for (int64_t k = 0; k < n * n; k++) sum += l->F[k] + l->P[k];
-    KS_CHECK(isfinite(sum), KS_ERR_NUMERIC, "%s: the label of frame %lld is not finite", w->data->path, (long long)frame);
+    KS_CHECK(isfinite(sum), KS_ERR_NUMERIC, "%s: the label of frame %lld is not finite", w->data->path,
+             (long long)frame);
     if (w->cap_row < packed(n)) {
         KS_FREE(w->row);
         w->cap_row = 0;
@@ -397,10 +408,10 @@ ks_status ks_label_writer_put(ks_label_writer *w, int64_t frame, const ks_label 
     const uint8_t no = 0, yes = 1, converged = l->converged ? 1 : 0;
     const int32_t cycles = l->cycles;
     uint64_t      hash   = label_hash(frame, n, cycles, converged, &l->energy, l->dipole, l->eps);
-#define PUT(name, type, width, ptr)                                              \
-    do {                                                                         \
-        snprintf(path, sizeof path, "%s/%s", b->path, name);                     \
-        KS_TRY(ks_h5_write_rows(w->h5, path, type, row, 1, width, ptr));         \
+#define PUT(name, type, width, ptr)                                                                                    \
+    do {                                                                                                               \
+        snprintf(path, sizeof path, "%s/%s", b->path, name);                                                           \
+        KS_TRY(ks_h5_write_rows(w->h5, path, type, row, 1, width, ptr));                                               \
     } while (0)
     if (b->done[row] == 1) {
         /* Overwriting: the old label stops counting before its bytes change. */
@@ -439,7 +450,8 @@ done:
     return st;
 }
 
-static ks_status get_matrix(ks_data *d, const ks_label_block *b, int64_t row, const char *name, double *packed_row, double *m, uint64_t *hash) {
+static ks_status get_matrix(ks_data *d, const ks_label_block *b, int64_t row, const char *name, double *packed_row,
+                            double *m, uint64_t *hash) {
     ks_status     st = KS_OK;
     const int64_t n  = b->n_ao;
     char          path[320];
@@ -456,24 +468,26 @@ done:
 ks_status ks_data_label_read(ks_data *d, const ks_label_method *method, int64_t frame, ks_label *l) {
     ks_status st  = KS_OK;
     double   *row = NULL, *eps = NULL;
-    int32_t   cycles = 0;
-    int64_t   check  = 0;
+    int32_t   cycles    = 0;
+    int64_t   check     = 0;
     uint8_t   converged = 0;
     char      path[320];
     KS_CHECK(d && method && l, KS_ERR_ARG, "labels: NULL argument");
-    KS_CHECK(ks_data_has_label(d, method, frame), KS_ERR_DATA, "%s: frame %lld has no label of %s/%s, grid %d (make it with ksgrad data label)",
-             d->path, (long long)frame, method->xc, method->basis, method->grid_level);
+    KS_CHECK(ks_data_has_label(d, method, frame), KS_ERR_DATA,
+             "%s: frame %lld has no label of %s/%s, grid %d (make it with ksgrad data label)", d->path,
+             (long long)frame, method->xc, method->basis, method->grid_level);
     const ks_label_set   *s = ks_label_set_find(d, method);
     const ks_label_block *b = &s->block[s->block_of[frame]];
     const int64_t         k = s->row_of[frame], n = b->n_ao;
-    KS_CHECK(!(l->F || l->P || l->eps) || l->n_ao == n, KS_ERR_DATA, "%s: the label of frame %lld has %lld AOs, expected %lld", d->path,
-             (long long)frame, (long long)n, (long long)l->n_ao);
+    KS_CHECK(!(l->F || l->P || l->eps) || l->n_ao == n, KS_ERR_DATA,
+             "%s: the label of frame %lld has %lld AOs, expected %lld", d->path, (long long)frame, (long long)n,
+             (long long)l->n_ao);
     KS_TRY(KS_NEW(row, packed(n)));
     KS_TRY(KS_NEW(eps, n));
-#define GET(name, type, width, ptr)                                             \
-    do {                                                                        \
-        snprintf(path, sizeof path, "%s/%s", b->path, name);                    \
-        KS_TRY(ks_h5_read_rows(d->h5, path, type, k, 1, width, ptr));           \
+#define GET(name, type, width, ptr)                                                                                    \
+    do {                                                                                                               \
+        snprintf(path, sizeof path, "%s/%s", b->path, name);                                                           \
+        KS_TRY(ks_h5_read_rows(d->h5, path, type, k, 1, width, ptr));                                                  \
     } while (0)
     GET("E", KS_H5_F64, 1, &l->energy);
     GET("dipole", KS_H5_F64, 3, l->dipole);
@@ -485,7 +499,8 @@ ks_status ks_data_label_read(ks_data *d, const ks_label_method *method, int64_t 
     KS_TRY(get_matrix(d, b, k, "P", row, l->P, &hash));
     GET("check", KS_H5_I64, 1, &check);
 #undef GET
-    KS_CHECK((int64_t)hash == check, KS_ERR_DATA, "%s: the label of frame %lld ('%s', row %lld) is damaged: its checksum does not fit", d->path,
+    KS_CHECK((int64_t)hash == check, KS_ERR_DATA,
+             "%s: the label of frame %lld ('%s', row %lld) is damaged: its checksum does not fit", d->path,
              (long long)frame, b->path, (long long)k);
     if (l->eps) memcpy(l->eps, eps, (size_t)n * sizeof *eps);
     l->n_ao      = n;

@@ -7,7 +7,8 @@
 static ks_status check_name(const char *name) {
     ks_status st = KS_OK;
     KS_CHECK(name && *name && strlen(name) < 64 && !strpbrk(name, "/ \t\n") && ks_part_number(name) < 0, KS_ERR_ARG,
-             "split name '%.70s': expected up to 63 characters without '/' and blanks, not train, valid or test", name ? name : "");
+             "split name '%.70s': expected up to 63 characters without '/' and blanks, not train, valid or test",
+             name ? name : "");
 done:
     return st;
 }
@@ -74,8 +75,8 @@ ks_status ks_data_split_read(ks_data *data, const char *name, ks_split **out) {
     KS_TRY(ks_split_check(s, data->n_frame, name));
     KS_TRY(ks_h5_get_string(data->h5, group, "sha256", &text));
     ks_split_hash(s, hex);
-    KS_CHECK(strcmp(hex, text) == 0, KS_ERR_DATA, "%s: split '%s' does not match its sha256 (%.12s... stored, %.12s... found)", data->path,
-             name, text, hex);
+    KS_CHECK(strcmp(hex, text) == 0, KS_ERR_DATA,
+             "%s: split '%s' does not match its sha256 (%.12s... stored, %.12s... found)", data->path, name, text, hex);
     snprintf(s->sha256, sizeof s->sha256, "%s", hex);
     *out = s;
     s    = NULL;
@@ -112,7 +113,8 @@ ks_status ks_data_split_frames(ks_data *data, const char *spec, int64_t **index,
     *n     = 0;
     if (slash) {
         part = ks_part_number(slash + 1);
-        KS_CHECK(part >= 0 && (size_t)(slash - spec) < sizeof name, KS_ERR_ARG, "split '%.80s': expected NAME/train, NAME/valid or NAME/test", spec);
+        KS_CHECK(part >= 0 && (size_t)(slash - spec) < sizeof name, KS_ERR_ARG,
+                 "split '%.80s': expected NAME/train, NAME/valid or NAME/test", spec);
         snprintf(name, sizeof name, "%.*s", (int)(slash - spec), spec);
     } else if ((part = ks_part_number(spec)) >= 0) {
         KS_TRY(only_split(data, name, sizeof name));
@@ -137,7 +139,7 @@ ks_status ks_data_describe(ks_data *data, char **out) {
     static const char *const attrs[] = {"created_by", "source", "source_sha256", "licence", "note"};
     ks_status                st      = KS_OK;
     char                    *buf = NULL, *text = NULL, **names = NULL;
-    size_t                   size = 0;
+    size_t                   size   = 0;
     int64_t                  n_name = 0;
     ks_split                *s      = NULL;
     FILE                    *f      = NULL;
@@ -152,32 +154,35 @@ ks_status ks_data_describe(ks_data *data, char **out) {
         fprintf(f, "  %-14s %s\n", attrs[k], text);
         KS_FREE(text);
     }
-    fprintf(f, "frames: %lld of %lld composition%s, positions in Angstrom\n", (long long)data->n_frame, (long long)data->n_group,
-            data->n_group == 1 ? "" : "s");
+    fprintf(f, "frames: %lld of %lld composition%s, positions in Angstrom\n", (long long)data->n_frame,
+            (long long)data->n_group, data->n_group == 1 ? "" : "s");
     for (int64_t g = 0; g < data->n_group && g < 20; g++)
-        fprintf(f, "  %-20s %3lld atoms, %lld frames\n", data->group[g].name, (long long)data->group[g].n_atom, (long long)data->group[g].n_frame);
+        fprintf(f, "  %-20s %3lld atoms, %lld frames\n", data->group[g].name, (long long)data->group[g].n_atom,
+                (long long)data->group[g].n_frame);
     if (data->n_group > 20) fprintf(f, "  ... %lld more\n", (long long)(data->n_group - 20));
-    fprintf(f, "external: %s%s%s\n", data->has_energy ? "energies in " : "no energies", data->has_energy ? data->unit : "",
-            data->has_force ? ", forces" : "");
+    fprintf(f, "external: %s%s%s\n", data->has_energy ? "energies in " : "no energies",
+            data->has_energy ? data->unit : "", data->has_force ? ", forces" : "");
     if (ks_h5_exists(data->h5, "splits")) KS_TRY(ks_h5_list(data->h5, "splits", &names, &n_name));
     fprintf(f, "splits: %lld\n", (long long)n_name);
     for (int64_t k = 0; k < n_name; k++) {
         KS_TRY(ks_data_split_read(data, names[k], &s));
-        fprintf(f, "  %-20s train %lld, valid %lld, test %lld; %s, seed %llu; sha256 %.16s...\n", names[k], (long long)s->n[0],
-                (long long)s->n[1], (long long)s->n[2], s->method, (unsigned long long)s->seed, s->sha256);
+        fprintf(f, "  %-20s train %lld, valid %lld, test %lld; %s, seed %llu; sha256 %.16s...\n", names[k],
+                (long long)s->n[0], (long long)s->n[1], (long long)s->n[2], s->method, (unsigned long long)s->seed,
+                s->sha256);
         ks_split_destroy(&s);
     }
     fprintf(f, "labels: %lld set%s\n", (long long)data->n_set, data->n_set == 1 ? "" : "s");
     for (int64_t k = 0; k < data->n_set; k++) {
-        const ks_label_set *set = &data->set[k];
+        const ks_label_set *set  = &data->set[k];
         int64_t             have = 0, room = 0;
         for (int64_t b = 0; b < set->n_block; b++)
             for (int64_t i = 0; i < set->block[b].n; i++) {
                 room++;
                 have += set->block[b].done[i] == 1;
             }
-        fprintf(f, "  %s/%s, grid %d: %lld of %lld reserved frames; conv %.1e Ha, gradient %.1e; %s\n", set->method.xc, set->method.basis,
-                set->method.grid_level, (long long)have, (long long)room, set->method.conv_energy, set->method.conv_grad, set->method.program);
+        fprintf(f, "  %s/%s, grid %d: %lld of %lld reserved frames; conv %.1e Ha, gradient %.1e; %s\n", set->method.xc,
+                set->method.basis, set->method.grid_level, (long long)have, (long long)room, set->method.conv_energy,
+                set->method.conv_grad, set->method.program);
     }
     const int bad = fclose(f);
     f             = NULL;

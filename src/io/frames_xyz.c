@@ -91,18 +91,22 @@ static ks_status parse_properties(const char *path, int64_t line, char *text, co
     *c             = (columns){-1, -1, -1, 0, 1};
     for (char *name = strtok_r(text, ":", &save); name; name = strtok_r(NULL, ":", &save)) {
         char   *type = strtok_r(NULL, ":", &save), *count = strtok_r(NULL, ":", &save);
-        int64_t n    = 0;
-        KS_CHECK(type && strlen(type) == 1 && strchr("SRIL", *type) && count && ks_parse_i64(count, &n) && n >= 1 && n <= MAX_COLUMN,
-                 KS_ERR_DATA, "%s:%lld: Properties: '%s' needs a type (S, R, I, L) and a number of columns", path, (long long)line, name);
+        int64_t n = 0;
+        KS_CHECK(type && strlen(type) == 1 && strchr("SRIL", *type) && count && ks_parse_i64(count, &n) && n >= 1 &&
+                     n <= MAX_COLUMN,
+                 KS_ERR_DATA, "%s:%lld: Properties: '%s' needs a type (S, R, I, L) and a number of columns", path,
+                 (long long)line, name);
         if (strcasecmp(name, "species") == 0 && *type == 'S' && n == 1) c->species = at;
         if (strcmp(name, "Z") == 0 && *type == 'I' && n == 1 && c->species < 0) c->species = at;
         if (strcasecmp(name, "pos") == 0 && *type == 'R' && n == 3) c->pos = at;
-        if ((strcasecmp(name, "forces") == 0 || strcasecmp(name, "force") == 0) && *type == 'R' && n == 3) c->force = at;
+        if ((strcasecmp(name, "forces") == 0 || strcasecmp(name, "force") == 0) && *type == 'R' && n == 3)
+            c->force = at;
         at += (int)n;
-        KS_CHECK(at <= MAX_COLUMN, KS_ERR_DATA, "%s:%lld: Properties: more than %d columns", path, (long long)line, MAX_COLUMN);
+        KS_CHECK(at <= MAX_COLUMN, KS_ERR_DATA, "%s:%lld: Properties: more than %d columns", path, (long long)line,
+                 MAX_COLUMN);
     }
-    KS_CHECK(c->species >= 0 && c->pos >= 0, KS_ERR_DATA, "%s:%lld: Properties: expected species:S:1 (or Z:I:1) and pos:R:3", path,
-             (long long)line);
+    KS_CHECK(c->species >= 0 && c->pos >= 0, KS_ERR_DATA,
+             "%s:%lld: Properties: expected species:S:1 (or Z:I:1) and pos:R:3", path, (long long)line);
     c->least = at;
 done:
     return st;
@@ -114,9 +118,10 @@ static ks_status check_cell(const char *path, int64_t line, const char *comment)
     char      value[256];
     if (!comment_value(comment, "Lattice", value, sizeof value)) goto done;
     const int periodic = !comment_value(comment, "pbc", value, sizeof value) || strpbrk(value, "Tt1") != NULL;
-    KS_CHECK(!periodic, KS_ERR_UNSUPPORTED,
-             "%s:%lld: periodic cell (Lattice); ksgrad handles molecules: write pbc=\"F F F\" when the cell is only a box", path,
-             (long long)line);
+    KS_CHECK(
+        !periodic, KS_ERR_UNSUPPORTED,
+        "%s:%lld: periodic cell (Lattice); ksgrad handles molecules: write pbc=\"F F F\" when the cell is only a box",
+        path, (long long)line);
 done:
     return st;
 }
@@ -130,11 +135,12 @@ static ks_status read_comment(builder *b, int64_t line, const char *comment, col
     if (comment_value(comment, "Properties", value, sizeof value)) KS_TRY(parse_properties(b->path, line, value, c));
     KS_TRY(check_cell(b->path, line, comment));
     if (c->exact && comment_value(comment, "energy", value, sizeof value)) {
-        KS_CHECK(ks_parse_f64(value, &b->f->external_energy[b->n_frame]), KS_ERR_DATA, "%s:%lld: energy='%s', expected a number",
-                 b->path, (long long)line, value);
+        KS_CHECK(ks_parse_f64(value, &b->f->external_energy[b->n_frame]), KS_ERR_DATA,
+                 "%s:%lld: energy='%s', expected a number", b->path, (long long)line, value);
         b->n_energy++;
     }
-    if (comment_value(comment, "charge", value, sizeof value) || comment_value(comment, "total_charge", value, sizeof value)) {
+    if (comment_value(comment, "charge", value, sizeof value) ||
+        comment_value(comment, "total_charge", value, sizeof value)) {
         KS_CHECK(ks_parse_i64(value, &charge) && charge >= -100 && charge <= 100, KS_ERR_DATA,
                  "%s:%lld: charge='%s', expected an integer from -100 to 100", b->path, (long long)line, value);
         b->f->charge[b->n_frame] = (int32_t)charge;
@@ -149,21 +155,21 @@ static ks_status read_atom(builder *b, int64_t line, char *text, const columns *
     KS_CHECK(text, KS_ERR_DATA, "%s:%lld: end of file in frame %lld after %lld of %lld atoms", b->path, (long long)line,
              (long long)b->n_frame, (long long)a, (long long)n_atom);
     const int n = ks_tokens(text, MAX_COLUMN, token);
-    KS_CHECK(n >= c->least && (!c->exact || n == c->least), KS_ERR_DATA, "%s:%lld: %d columns, expected %d%s (atom %lld of %lld, frame %lld)",
-             b->path, (long long)line, n, c->least, c->exact ? "" : ": symbol x y z", (long long)a, (long long)n_atom,
-             (long long)b->n_frame);
+    KS_CHECK(n >= c->least && (!c->exact || n == c->least), KS_ERR_DATA,
+             "%s:%lld: %d columns, expected %d%s (atom %lld of %lld, frame %lld)", b->path, (long long)line, n,
+             c->least, c->exact ? "" : ": symbol x y z", (long long)a, (long long)n_atom, (long long)b->n_frame);
     const int32_t Z = ks_element_number(token[c->species]);
     KS_CHECK(Z > 0, KS_ERR_DATA, "%s:%lld: '%.20s' is not an element", b->path, (long long)line, token[c->species]);
     b->f->Z[b->n_atom + a] = Z;
     for (int x = 0; x < 3; x++) {
         double v;
         KS_CHECK(ks_parse_f64(token[c->pos + x], &v) && fabs(v) < 1e5, KS_ERR_DATA,
-                 "%s:%lld: coordinate '%.40s', expected a finite number of Angstrom below 1e5", b->path, (long long)line,
-                 token[c->pos + x]);
+                 "%s:%lld: coordinate '%.40s', expected a finite number of Angstrom below 1e5", b->path,
+                 (long long)line, token[c->pos + x]);
         b->f->pos[3 * (b->n_atom + a) + x] = v / KS_BOHR_ANG;
         if (c->force < 0) continue;
-        KS_CHECK(ks_parse_f64(token[c->force + x], &v), KS_ERR_DATA, "%s:%lld: force '%.40s', expected a number", b->path,
-                 (long long)line, token[c->force + x]);
+        KS_CHECK(ks_parse_f64(token[c->force + x], &v), KS_ERR_DATA, "%s:%lld: force '%.40s', expected a number",
+                 b->path, (long long)line, token[c->force + x]);
         b->f->external_force[3 * (b->n_atom + a) + x] = v;
     }
 done:
@@ -178,8 +184,8 @@ static ks_status read_frame(builder *b, ks_lines *lines, char *count_line) {
     char         *token[2];
     const int     n_token = ks_tokens(count_line, 2, token);
     KS_CHECK(n_token == 1 && ks_parse_i64(token[0], &n_atom) && n_atom >= 1 && n_atom <= KS_FRAME_MAX_ATOM, KS_ERR_DATA,
-             "%s:%lld: '%.40s', expected a number of atoms from 1 to %d alone on the line (frame %lld)", b->path, (long long)line, token[0],
-             KS_FRAME_MAX_ATOM, (long long)b->n_frame);
+             "%s:%lld: '%.40s', expected a number of atoms from 1 to %d alone on the line (frame %lld)", b->path,
+             (long long)line, token[0], KS_FRAME_MAX_ATOM, (long long)b->n_frame);
     KS_TRY(make_room(b, n_atom));
     char *comment = ks_lines_next(lines);
     KS_CHECK(comment, KS_ERR_DATA, "%s:%lld: end of file, expected a comment line", b->path, (long long)line);
@@ -200,8 +206,8 @@ static int decimals(const char *token, size_t n) {
     return dot ? (int)(token + n - dot) - 1 : 0;
 }
 
-/* A file that does not end in a newline may have been cut inside its last number. All that can be seen is that this number
- * has fewer digits than its neighbour; then the file is refused. */
+/* A file that does not end in a newline may have been cut inside its last number. All that can be seen is that this
+ * number has fewer digits than its neighbour; then the file is refused. */
 static ks_status check_end(const char *path, const char *text, int64_t n) {
     ks_status st = KS_OK;
     if (n == 0 || text[n - 1] == '\n') goto done;
@@ -212,8 +218,9 @@ static ks_status check_end(const char *path, const char *text, int64_t n) {
     before = before_end;
     while (before > text && !strchr(" \t\n", before[-1])) before--;
     KS_CHECK(decimals(last, (size_t)(end - last)) >= decimals(before, (size_t)(before_end - before)), KS_ERR_DATA,
-             "%s: the file ends without a newline in '%.40s', shorter than the number before it: cut off? (if not, add a newline)", path,
-             last);
+             "%s: the file ends without a newline in '%.40s', shorter than the number before it: cut off? (if not, add "
+             "a newline)",
+             path, last);
 done:
     return st;
 }
@@ -232,10 +239,12 @@ ks_status ks_frames_read_xyz(const char *path, ks_frames **out) {
         if (line[strspn(line, " \t\r")] != '\0') KS_TRY(read_frame(&b, &lines, line));
     b.f->n_frame = b.n_frame;
     KS_CHECK(b.n_frame > 0, KS_ERR_DATA, "%s: no frames", path);
-    KS_CHECK(b.n_energy == 0 || b.n_energy == b.n_frame, KS_ERR_DATA, "%s: %lld of %lld frames have an energy, expected all or none", path,
-             (long long)b.n_energy, (long long)b.n_frame);
-    KS_CHECK(b.n_force == 0 || b.n_force == b.n_frame, KS_ERR_DATA, "%s: %lld of %lld frames have forces, expected all or none", path,
-             (long long)b.n_force, (long long)b.n_frame);
+    KS_CHECK(b.n_energy == 0 || b.n_energy == b.n_frame, KS_ERR_DATA,
+             "%s: %lld of %lld frames have an energy, expected all or none", path, (long long)b.n_energy,
+             (long long)b.n_frame);
+    KS_CHECK(b.n_force == 0 || b.n_force == b.n_frame, KS_ERR_DATA,
+             "%s: %lld of %lld frames have forces, expected all or none", path, (long long)b.n_force,
+             (long long)b.n_frame);
     if (!b.n_energy) KS_FREE(b.f->external_energy);
     if (!b.n_force) KS_FREE(b.f->external_force);
     KS_TRY(ks_frames_check(b.f));

@@ -14,7 +14,8 @@ static herr_t keep_innermost(unsigned n, const H5E_error2_t *e, void *user) {
     (void)n;
     (void)user;
     /* H5E_WALK_UPWARD starts at the function that failed first. */
-    if (t_why[0] == '\0') snprintf(t_why, sizeof t_why, "%s (%s)", e->desc ? e->desc : "", e->func_name ? e->func_name : "");
+    if (t_why[0] == '\0')
+        snprintf(t_why, sizeof t_why, "%s (%s)", e->desc ? e->desc : "", e->func_name ? e->func_name : "");
     return 0;
 }
 
@@ -29,7 +30,8 @@ const char *ks_h5_why(void) {
     return t_why[0] ? t_why : "no details";
 }
 
-/* The 1.8 format carries checksums in its metadata, which the older default lacks, and every HDF5 since 2008 reads it. */
+/* The 1.8 format carries checksums in its metadata, which the older default lacks, and every HDF5 since 2008 reads it.
+ */
 static ks_status access_list(const char *path, int lock, hid_t *out) {
     ks_status st = KS_OK;
     *out         = H5Pcreate(H5P_FILE_ACCESS);
@@ -72,7 +74,8 @@ static ks_status open_existing(const char *path, ks_h5_mode mode, unsigned flags
     KS_TRY(handle_new(path, mode, &f));
     KS_TRY(access_list(path, mode == KS_H5_MODE_ROWS, &fapl));
     f->id = H5Fopen(f->temporary ? f->temporary : path, flags, fapl);
-    KS_CHECK(f->id >= 0, KS_ERR_HDF5, "%s: not a readable HDF5 file (%lld bytes): %s", path, (long long)s.st_size, ks_h5_why());
+    KS_CHECK(f->id >= 0, KS_ERR_HDF5, "%s: not a readable HDF5 file (%lld bytes): %s", path, (long long)s.st_size,
+             ks_h5_why());
     *out = f;
     f    = NULL;
 done:
@@ -81,9 +84,13 @@ done:
     return st;
 }
 
-ks_status ks_h5_open(const char *path, ks_h5 **out) { return open_existing(path, KS_H5_MODE_READ, H5F_ACC_RDONLY, out); }
+ks_status ks_h5_open(const char *path, ks_h5 **out) {
+    return open_existing(path, KS_H5_MODE_READ, H5F_ACC_RDONLY, out);
+}
 
-ks_status ks_h5_open_rows(const char *path, ks_h5 **out) { return open_existing(path, KS_H5_MODE_ROWS, H5F_ACC_RDWR, out); }
+ks_status ks_h5_open_rows(const char *path, ks_h5 **out) {
+    return open_existing(path, KS_H5_MODE_ROWS, H5F_ACC_RDWR, out);
+}
 
 ks_status ks_h5_create(const char *path, ks_h5 **out) {
     ks_status st   = KS_OK;
@@ -111,11 +118,11 @@ done:
 
 /* Byte copy; the descriptor of the copy is closed with an error check, as delayed writes may fail there. */
 static ks_status copy_file(const char *from, const char *to) {
-    ks_status st = KS_OK;
-    FILE     *in = NULL, *out = NULL;
-    char     *buf = NULL;
+    ks_status     st = KS_OK;
+    FILE         *in = NULL, *out = NULL;
+    char         *buf   = NULL;
     const int64_t block = 1 << 20;
-    size_t    n;
+    size_t        n;
     KS_TRY(KS_NEW(buf, block));
     in = fopen(from, "rb");
     KS_CHECK(in, KS_ERR_IO, "%s: %s", from, strerror(errno));
@@ -148,7 +155,8 @@ ks_status ks_h5_edit(const char *path, ks_h5 **out) {
     KS_TRY(copy_file(path, f->temporary));
     KS_TRY(access_list(path, 0, &fapl));
     f->id = H5Fopen(f->temporary, H5F_ACC_RDWR, fapl);
-    KS_CHECK(f->id >= 0, KS_ERR_HDF5, "%s: not a readable HDF5 file (%lld bytes): %s", path, (long long)s.st_size, ks_h5_why());
+    KS_CHECK(f->id >= 0, KS_ERR_HDF5, "%s: not a readable HDF5 file (%lld bytes): %s", path, (long long)s.st_size,
+             ks_h5_why());
     *out = f;
     f    = NULL;
 done:
@@ -201,8 +209,8 @@ ks_status ks_h5_publish(ks_h5 **pfile) {
     if (file->temporary) {
         KS_TRY(folder_of(file->path, &folder)); /* nothing but the system may fail after the rename */
         KS_TRY(sync_path(file->temporary, O_RDWR));
-        KS_CHECK(rename(file->temporary, file->path) == 0, KS_ERR_IO, "%s: rename to %s: %s", file->temporary, file->path,
-                 strerror(errno));
+        KS_CHECK(rename(file->temporary, file->path) == 0, KS_ERR_IO, "%s: rename to %s: %s", file->temporary,
+                 file->path, strerror(errno));
         KS_FREE(file->temporary);
         KS_TRY(sync_path(folder, O_RDONLY | O_DIRECTORY));
     } else {
@@ -237,7 +245,7 @@ done:
 }
 
 int ks_h5_exists(ks_h5 *file, const char *path) {
-    char    part[512];
+    char       part[512];
     H5O_info_t info;
     if (!file || !path) return 0;
     ks_h5_quiet();

@@ -31,16 +31,16 @@ static ks_status read_text(ks_h5 *file, hid_t id, int is_attr, const char *objec
     if (H5Tis_variable_str(stored) > 0) {
         KS_TRY(text_type(file, object, H5T_VARIABLE, &type));
         KS_H5_TRY(H5Tset_cset(type, H5Tget_cset(stored)), "reading text", object);
-        KS_H5_TRY(is_attr ? H5Aread(id, type, &heap) : H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &heap), "reading text",
-                  object);
+        KS_H5_TRY(is_attr ? H5Aread(id, type, &heap) : H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &heap),
+                  "reading text", object);
         KS_TRY(ks_host_strdup(heap ? heap : "", &buf));
     } else {
         const size_t n = H5Tget_size(stored);
-        KS_CHECK(n > 0 && n <= MAX_TEXT_BYTES, KS_ERR_DATA, "%s: text '%s' of %zu bytes, the limit is %d", file->path, object, n,
-                 MAX_TEXT_BYTES);
+        KS_CHECK(n > 0 && n <= MAX_TEXT_BYTES, KS_ERR_DATA, "%s: text '%s' of %zu bytes, the limit is %d", file->path,
+                 object, n, MAX_TEXT_BYTES);
         KS_TRY(KS_ZNEW(buf, n + 1));
-        KS_H5_TRY(is_attr ? H5Aread(id, stored, buf) : H5Dread(id, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, buf), "reading text",
-                  object);
+        KS_H5_TRY(is_attr ? H5Aread(id, stored, buf) : H5Dread(id, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, buf),
+                  "reading text", object);
     }
     *text = buf;
     buf   = NULL;
@@ -54,7 +54,7 @@ done:
 }
 
 ks_status ks_h5_write_string(ks_h5 *file, const char *path, const char *text) {
-    ks_status st = KS_OK;
+    ks_status st   = KS_OK;
     hid_t     type = H5I_INVALID_HID, space = H5I_INVALID_HID, lcpl = H5I_INVALID_HID, d = H5I_INVALID_HID;
     KS_CHECK(file && path && text, KS_ERR_ARG, "HDF5: NULL argument");
     ks_h5_quiet();
@@ -104,8 +104,8 @@ static ks_status set_attr(ks_h5 *file, const char *object, const char *name, hid
     hid_t     o = H5I_INVALID_HID, space = H5I_INVALID_HID, a = H5I_INVALID_HID;
     hsize_t   dim = (hsize_t)n;
     KS_TRY(ks_h5_check_writable(file, name, 0));
-    KS_CHECK(ks_h5_exists(file, object), KS_ERR_ARG, "%s: there is no object '%s' to carry attribute '%s'", file->path, object,
-             name);
+    KS_CHECK(ks_h5_exists(file, object), KS_ERR_ARG, "%s: there is no object '%s' to carry attribute '%s'", file->path,
+             object, name);
     o = H5Oopen(file->id, object, H5P_DEFAULT);
     KS_H5_TRY(o, "opening", object);
     if (H5Aexists(o, name) > 0) KS_H5_TRY(H5Adelete(o, name), "replacing attribute", name);
@@ -123,14 +123,16 @@ done:
 
 static ks_status open_attr(ks_h5 *file, const char *object, const char *name, hid_t *a) {
     ks_status st = KS_OK;
-    KS_CHECK(ks_h5_has_attr(file, object, name), KS_ERR_DATA, "%s: '%s' has no attribute '%s'", file->path, object, name);
+    KS_CHECK(ks_h5_has_attr(file, object, name), KS_ERR_DATA, "%s: '%s' has no attribute '%s'", file->path, object,
+             name);
     *a = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
     KS_H5_TRY(*a, "opening attribute", name);
 done:
     return st;
 }
 
-static ks_status get_number(ks_h5 *file, const char *object, const char *name, H5T_class_t class, hid_t mtype, void *value) {
+static ks_status get_number(ks_h5 *file, const char *object, const char *name, H5T_class_t class, hid_t mtype,
+                            void *value) {
     ks_status st = KS_OK;
     hid_t     a = H5I_INVALID_HID, type = H5I_INVALID_HID, space = H5I_INVALID_HID;
     ks_h5_quiet();
@@ -140,7 +142,8 @@ static ks_status get_number(ks_h5 *file, const char *object, const char *name, H
     KS_H5_TRY(type, "reading attribute", name);
     KS_H5_TRY(space, "reading attribute", name);
     const H5T_class_t found = H5Tget_class(type);
-    KS_CHECK((found == class || (class == H5T_FLOAT && found == H5T_INTEGER)) && H5Sget_simple_extent_npoints(space) == 1,
+    KS_CHECK((found == class || (class == H5T_FLOAT && found == H5T_INTEGER)) &&
+                 H5Sget_simple_extent_npoints(space) == 1,
              KS_ERR_DATA, "%s: attribute '%s' of '%s' is not one %s", file->path, name, object,
              class == H5T_FLOAT ? "number" : "integer");
     KS_H5_TRY(H5Aread(a, mtype, value), "reading attribute", name);
@@ -157,8 +160,9 @@ ks_status ks_h5_set_string(ks_h5 *file, const char *object, const char *name, co
     KS_CHECK(file && object && name && value, KS_ERR_ARG, "HDF5: NULL argument");
     ks_h5_quiet();
     /* Attributes live in the object header, whose messages HDF5 limits to 64 KiB. */
-    KS_CHECK(strlen(value) < 60000, KS_ERR_ARG, "%s: attribute '%s' of %zu bytes, the limit is 60000: use a text dataset",
-             file->path, name, strlen(value));
+    KS_CHECK(strlen(value) < 60000, KS_ERR_ARG,
+             "%s: attribute '%s' of %zu bytes, the limit is 60000: use a text dataset", file->path, name,
+             strlen(value));
     KS_TRY(text_type(file, name, strlen(value) + 1, &type));
     KS_TRY(set_attr(file, object, name, type, type, -1, value));
 done:
@@ -186,7 +190,8 @@ done:
 
 ks_status ks_h5_set_i64s(ks_h5 *file, const char *object, const char *name, int64_t n, const int64_t *value) {
     ks_status st = KS_OK;
-    KS_CHECK(file && object && name && n >= 1 && n <= 4096 && value, KS_ERR_ARG, "HDF5: attribute of %lld values", (long long)n);
+    KS_CHECK(file && object && name && n >= 1 && n <= 4096 && value, KS_ERR_ARG, "HDF5: attribute of %lld values",
+             (long long)n);
     ks_h5_quiet();
     KS_TRY(set_attr(file, object, name, H5T_STD_I64LE, H5T_NATIVE_INT64, n, value));
 done:
@@ -198,7 +203,8 @@ ks_status ks_h5_set_strings(ks_h5 *file, const char *object, const char *name, i
     hid_t     type  = H5I_INVALID_HID;
     char     *block = NULL;
     size_t    width = 1;
-    KS_CHECK(file && object && name && n >= 1 && n <= 4096 && value, KS_ERR_ARG, "HDF5: attribute of %lld texts", (long long)n);
+    KS_CHECK(file && object && name && n >= 1 && n <= 4096 && value, KS_ERR_ARG, "HDF5: attribute of %lld texts",
+             (long long)n);
     ks_h5_quiet();
     for (int64_t k = 0; k < n; k++)
         if (strlen(value[k]) + 1 > width) width = strlen(value[k]) + 1;
@@ -254,8 +260,8 @@ ks_status ks_h5_get_i64s(ks_h5 *file, const char *object, const char *name, int6
     KS_H5_TRY(space, "reading attribute", name);
     *n = H5Sget_simple_extent_npoints(space);
     KS_CHECK(H5Tget_class(type) == H5T_INTEGER && *n >= 0 && *n <= max, KS_ERR_DATA,
-             "%s: attribute '%s' of '%s' has %lld values, expected up to %lld integers", file->path, name, object, (long long)*n,
-             (long long)max);
+             "%s: attribute '%s' of '%s' has %lld values, expected up to %lld integers", file->path, name, object,
+             (long long)*n, (long long)max);
     KS_H5_TRY(H5Aread(a, H5T_NATIVE_INT64, value), "reading attribute", name);
 done:
     if (space >= 0) H5Sclose(space);

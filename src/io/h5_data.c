@@ -7,22 +7,32 @@ enum { CHUNK_BYTES = 1 << 20 };
 
 static hid_t memory_type(ks_h5_type t) {
     switch (t) {
-    case KS_H5_F64: return H5T_NATIVE_DOUBLE;
-    case KS_H5_F32: return H5T_NATIVE_FLOAT;
-    case KS_H5_I32: return H5T_NATIVE_INT32;
-    case KS_H5_I64: return H5T_NATIVE_INT64;
-    case KS_H5_U8: return H5T_NATIVE_UINT8;
+    case KS_H5_F64:
+        return H5T_NATIVE_DOUBLE;
+    case KS_H5_F32:
+        return H5T_NATIVE_FLOAT;
+    case KS_H5_I32:
+        return H5T_NATIVE_INT32;
+    case KS_H5_I64:
+        return H5T_NATIVE_INT64;
+    case KS_H5_U8:
+        return H5T_NATIVE_UINT8;
     }
     return H5I_INVALID_HID;
 }
 
 static hid_t file_type(ks_h5_type t) {
     switch (t) {
-    case KS_H5_F64: return H5T_IEEE_F64LE;
-    case KS_H5_F32: return H5T_IEEE_F32LE;
-    case KS_H5_I32: return H5T_STD_I32LE;
-    case KS_H5_I64: return H5T_STD_I64LE;
-    case KS_H5_U8: return H5T_STD_U8LE;
+    case KS_H5_F64:
+        return H5T_IEEE_F64LE;
+    case KS_H5_F32:
+        return H5T_IEEE_F32LE;
+    case KS_H5_I32:
+        return H5T_STD_I32LE;
+    case KS_H5_I64:
+        return H5T_STD_I64LE;
+    case KS_H5_U8:
+        return H5T_STD_U8LE;
     }
     return H5I_INVALID_HID;
 }
@@ -46,8 +56,8 @@ static const char *shape_text(int rank, const int64_t *shape, char *buf, size_t 
 static ks_status count_values(const ks_h5 *file, const char *path, int rank, const int64_t *shape, int64_t *n) {
     ks_status st = KS_OK;
     *n           = 1;
-    KS_CHECK(rank >= 0 && rank <= KS_H5_MAX_RANK && (rank == 0 || shape), KS_ERR_ARG, "%s: '%s': rank %d, the limit is %d",
-             file->path, path, rank, KS_H5_MAX_RANK);
+    KS_CHECK(rank >= 0 && rank <= KS_H5_MAX_RANK && (rank == 0 || shape), KS_ERR_ARG,
+             "%s: '%s': rank %d, the limit is %d", file->path, path, rank, KS_H5_MAX_RANK);
     for (int k = 0; k < rank; k++) KS_TRY(ks_mul_i64(*n, shape[k], n));
 done:
     return st;
@@ -60,7 +70,8 @@ static ks_status new_dataset(ks_h5 *file, const char *path, ks_h5_type type, int
     hsize_t   dims[KS_H5_MAX_RANK], chunk[KS_H5_MAX_RANK];
     int64_t   n_value;
     KS_TRY(ks_h5_check_writable(file, path, 0));
-    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path, (int)type);
+    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path,
+             (int)type);
     KS_TRY(count_values(file, path, rank, shape, &n_value));
     KS_CHECK(!ks_h5_exists(file, path), KS_ERR_ARG, "%s: '%s' exists already", file->path, path);
     for (int k = 0; k < rank; k++) dims[k] = chunk[k] = (hsize_t)shape[k];
@@ -97,7 +108,8 @@ done:
     return st;
 }
 
-ks_status ks_h5_write(ks_h5 *file, const char *path, ks_h5_type type, int rank, const int64_t *shape, const void *data) {
+ks_status ks_h5_write(ks_h5 *file, const char *path, ks_h5_type type, int rank, const int64_t *shape,
+                      const void *data) {
     ks_status st = KS_OK;
     hid_t     d  = H5I_INVALID_HID;
     int64_t   n;
@@ -134,8 +146,8 @@ static ks_status open_dataset(ks_h5 *file, const char *path, hid_t *d, int *rank
     space = H5Dget_space(*d);
     KS_H5_TRY(space, "opening dataset", path);
     *rank = H5Sget_simple_extent_ndims(space);
-    KS_CHECK(*rank >= 0 && *rank <= KS_H5_MAX_RANK, KS_ERR_DATA, "%s: dataset '%s' has rank %d, the limit is %d", file->path,
-             path, *rank, KS_H5_MAX_RANK);
+    KS_CHECK(*rank >= 0 && *rank <= KS_H5_MAX_RANK, KS_ERR_DATA, "%s: dataset '%s' has rank %d, the limit is %d",
+             file->path, path, *rank, KS_H5_MAX_RANK);
     KS_H5_TRY(H5Sget_simple_extent_dims(space, dims, NULL), "opening dataset", path);
     for (int k = 0; k < *rank; k++) {
         KS_CHECK(dims[k] <= INT64_MAX / 16, KS_ERR_DATA, "%s: dataset '%s' claims an extent of %llu", file->path, path,
@@ -153,17 +165,19 @@ static ks_status check_stored(ks_h5 *file, const char *path, hid_t d, ks_h5_type
     hid_t     stored = H5Dget_type(d), dcpl = H5Dget_create_plist(d);
     KS_H5_TRY(stored, "reading dataset", path);
     KS_H5_TRY(dcpl, "reading dataset", path);
-    const H5T_class_t class    = H5Tget_class(stored);
-    const size_t      bytes    = H5Tget_size(stored);
-    const int         is_float = type == KS_H5_F64 || type == KS_H5_F32;
-    const int         is_wide_unsigned =
-        class == H5T_INTEGER && H5Tget_sign(stored) == H5T_SGN_NONE && bytes == H5Tget_size(memory_type(type)) && type != KS_H5_U8;
+    const H5T_class_t class       = H5Tget_class(stored);
+    const size_t bytes            = H5Tget_size(stored);
+    const int    is_float         = type == KS_H5_F64 || type == KS_H5_F32;
+    const int    is_wide_unsigned = class == H5T_INTEGER && H5Tget_sign(stored) == H5T_SGN_NONE &&
+                                 bytes == H5Tget_size(memory_type(type)) && type != KS_H5_U8;
     const int is_signed_for_u8 = class == H5T_INTEGER && type == KS_H5_U8 && H5Tget_sign(stored) != H5T_SGN_NONE;
-    KS_CHECK(class == (is_float ? H5T_FLOAT : H5T_INTEGER) && bytes <= H5Tget_size(memory_type(type)) && !is_wide_unsigned &&
-                 !is_signed_for_u8,
+    KS_CHECK(class == (is_float ? H5T_FLOAT : H5T_INTEGER) && bytes <= H5Tget_size(memory_type(type)) &&
+                 !is_wide_unsigned && !is_signed_for_u8,
              KS_ERR_DATA, "%s: dataset '%s' holds %s of %zu bytes, expected %s", file->path, path,
-             class == H5T_FLOAT ? "floats" : class == H5T_INTEGER ? "integers" : "neither floats nor integers", bytes,
-             type_name(type));
+             class == H5T_FLOAT     ? "floats"
+             : class == H5T_INTEGER ? "integers"
+                                    : "neither floats nor integers",
+             bytes, type_name(type));
     /* Without a filter that shrinks data, storage below the size means values that were never written. Catches, too,
      * absurd extents in a damaged header before memory is asked for them. */
     int shrinks = 0;
@@ -185,15 +199,17 @@ done:
     return st;
 }
 
-/* Every chunk of rows first .. first+n-1 is in the index. The 1.8 index has no checksum of its own: a damaged entry would
- * read as zeros. */
-static ks_status check_chunks(ks_h5 *file, const char *path, hid_t d, int rank, const int64_t *shape, int64_t first, int64_t n) {
+/* Every chunk of rows first .. first+n-1 is in the index. The 1.8 index has no checksum of its own: a damaged entry
+ * would read as zeros. */
+static ks_status check_chunks(ks_h5 *file, const char *path, hid_t d, int rank, const int64_t *shape, int64_t first,
+                              int64_t n) {
     ks_status st   = KS_OK;
     hid_t     dcpl = H5Dget_create_plist(d);
     hsize_t   chunk[KS_H5_MAX_RANK], at[KS_H5_MAX_RANK] = {0}, bytes;
     KS_H5_TRY(dcpl, "reading dataset", path);
     if (rank == 0 || n == 0 || H5Pget_layout(dcpl) != H5D_CHUNKED) goto done;
-    KS_CHECK(H5Pget_chunk(dcpl, rank, chunk) == rank, KS_ERR_DATA, "%s: dataset '%s': chunk rank differs", file->path, path);
+    KS_CHECK(H5Pget_chunk(dcpl, rank, chunk) == rank, KS_ERR_DATA, "%s: dataset '%s': chunk rank differs", file->path,
+             path);
     for (int k = 0; k < rank; k++) {
         KS_CHECK(chunk[k] > 0, KS_ERR_DATA, "%s: dataset '%s': chunk extent 0", file->path, path);
         if (shape[k] == 0) goto done;
@@ -201,7 +217,8 @@ static ks_status check_chunks(ks_h5 *file, const char *path, hid_t d, int rank, 
     at[0] = (hsize_t)first / chunk[0] * chunk[0];
     for (int k = 0; k >= 0;) {
         KS_CHECK(H5Dget_chunk_storage_size(d, at, &bytes) >= 0 && bytes > 0, KS_ERR_DATA,
-                 "%s: dataset '%s': the chunk at row %llu is missing from the index", file->path, path, (unsigned long long)at[0]);
+                 "%s: dataset '%s': the chunk at row %llu is missing from the index", file->path, path,
+                 (unsigned long long)at[0]);
         for (k = rank - 1; k >= 0; k--) { /* next chunk, last extent fastest */
             at[k] += chunk[k];
             if (at[k] < (hsize_t)(k == 0 ? first + n : shape[k])) break;
@@ -224,7 +241,8 @@ done:
     return st;
 }
 
-static ks_status read_all(ks_h5 *file, const char *path, ks_h5_type type, int rank, int64_t *shape, void *data, void **fresh) {
+static ks_status read_all(ks_h5 *file, const char *path, ks_h5_type type, int rank, int64_t *shape, void *data,
+                          void **fresh) {
     ks_status st = KS_OK;
     hid_t     d  = H5I_INVALID_HID;
     int64_t   found[KS_H5_MAX_RANK], n = 0;
@@ -232,8 +250,10 @@ static ks_status read_all(ks_h5 *file, const char *path, ks_h5_type type, int ra
     char      text1[128], text2[128];
     void     *buf = NULL;
     ks_h5_quiet();
-    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path, (int)type);
-    KS_CHECK(rank >= 0 && rank <= KS_H5_MAX_RANK && (rank == 0 || shape), KS_ERR_ARG, "%s: '%s': rank %d", file->path, path, rank);
+    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path,
+             (int)type);
+    KS_CHECK(rank >= 0 && rank <= KS_H5_MAX_RANK && (rank == 0 || shape), KS_ERR_ARG, "%s: '%s': rank %d", file->path,
+             path, rank);
     KS_TRY(open_dataset(file, path, &d, &found_rank, found));
     same = found_rank == rank;
     for (int k = 0; same && k < rank; k++) same = found[k] == shape[k] || (fresh && shape[k] < 0);
@@ -285,11 +305,12 @@ static ks_status rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t fi
     hid_t     d = H5I_INVALID_HID, fspace = H5I_INVALID_HID, mspace = H5I_INVALID_HID;
     int64_t   shape[KS_H5_MAX_RANK] = {0}, per_row = 1, total = 0;
     hsize_t   start[KS_H5_MAX_RANK] = {0}, count[KS_H5_MAX_RANK];
-    int       rank = 0;
+    int       rank                  = 0;
     KS_CHECK(file && path && first >= 0 && n >= 0 && (n == 0 || from || to), KS_ERR_ARG, "HDF5: rows %lld + %lld",
              (long long)first, (long long)n);
     ks_h5_quiet();
-    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path, (int)type);
+    KS_CHECK(type >= KS_H5_F64 && type <= KS_H5_U8, KS_ERR_ARG, "%s: '%s': unknown type %d", file->path, path,
+             (int)type);
     if (from) KS_TRY(ks_h5_check_writable(file, path, 1));
     KS_TRY(open_dataset(file, path, &d, &rank, shape));
     for (int k = 1; k < rank; k++) KS_TRY(ks_mul_i64(per_row, shape[k], &per_row));
@@ -308,10 +329,8 @@ static ks_status rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t fi
     KS_H5_TRY(H5Sselect_hyperslab(fspace, H5S_SELECT_SET, start, NULL, count, NULL), "selecting rows of", path);
     mspace = H5Screate_simple(rank, count, NULL);
     KS_H5_TRY(mspace, "selecting rows of", path);
-    if (from)
-        KS_H5_TRY(H5Dwrite(d, memory_type(type), mspace, fspace, H5P_DEFAULT, from), "writing rows of", path);
-    else
-        KS_H5_TRY(H5Dread(d, memory_type(type), mspace, fspace, H5P_DEFAULT, to), "reading rows of", path);
+    if (from) KS_H5_TRY(H5Dwrite(d, memory_type(type), mspace, fspace, H5P_DEFAULT, from), "writing rows of", path);
+    else KS_H5_TRY(H5Dread(d, memory_type(type), mspace, fspace, H5P_DEFAULT, to), "reading rows of", path);
 done:
     if (mspace >= 0) H5Sclose(mspace);
     if (fspace >= 0) H5Sclose(fspace);
@@ -319,8 +338,8 @@ done:
     return st;
 }
 
-ks_status ks_h5_write_rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t first, int64_t n, int64_t n_row_value,
-                           const void *data) {
+ks_status ks_h5_write_rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t first, int64_t n,
+                           int64_t n_row_value, const void *data) {
     return rows(file, path, type, first, n, n_row_value, data, NULL);
 }
 

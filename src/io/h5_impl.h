@@ -19,7 +19,7 @@ void ks_h5_quiet(void);
 const char *ks_h5_why(void);
 
 /* For H5 calls that return a negative value on failure. Needs st, done and `file`. */
-#define KS_H5_TRY(call, what, object)                                                                               \
+#define KS_H5_TRY(call, what, object)                                                                                  \
     KS_CHECK((call) >= 0, KS_ERR_HDF5, "%s: %s '%s' failed: %s", file->path, (what), (object), ks_h5_why())
 
 KS_NODISCARD ks_status ks_h5_check_writable(const ks_h5 *file, const char *object, int rows);

@@ -68,7 +68,8 @@ void ks_npz_names(const ks_npz *npz, char *buf, int64_t n) {
     for (zip_int64_t i = 0; i < k; i++) {
         const char *name = zip_get_name(npz->zip, (zip_uint64_t)i, 0);
         if (!name) continue;
-        const size_t len = strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".npy") == 0 ? strlen(name) - 4 : strlen(name);
+        const size_t len =
+            strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".npy") == 0 ? strlen(name) - 4 : strlen(name);
         if (used + len + 2 > (size_t)n) return;
         used += (size_t)snprintf(buf + used, (size_t)n - used, "%s%.*s", used ? " " : "", (int)len, name);
     }
@@ -76,14 +77,15 @@ void ks_npz_names(const ks_npz *npz, char *buf, int64_t n) {
 
 /* The bytes of a member, decompressed, CRC checked. */
 static ks_status read_member(ks_npz *npz, const char *name, unsigned char **bytes, int64_t *n) {
-    ks_status      st  = KS_OK;
-    unsigned char *buf = NULL;
-    zip_file_t    *f   = NULL;
-    zip_stat_t     s;
-    char           rest;
+    ks_status         st  = KS_OK;
+    unsigned char    *buf = NULL;
+    zip_file_t       *f   = NULL;
+    zip_stat_t        s;
+    char              rest;
     const zip_int64_t at = locate(npz, name);
     KS_CHECK(at >= 0, KS_ERR_DATA, "%s: there is no array '%s'", npz->path, name);
-    KS_CHECK(zip_stat_index(npz->zip, (zip_uint64_t)at, 0, &s) == 0 && (s.valid & ZIP_STAT_SIZE) && (s.valid & ZIP_STAT_COMP_SIZE),
+    KS_CHECK(zip_stat_index(npz->zip, (zip_uint64_t)at, 0, &s) == 0 && (s.valid & ZIP_STAT_SIZE) &&
+                 (s.valid & ZIP_STAT_COMP_SIZE),
              KS_ERR_DATA, "%s: array '%s': %s", npz->path, name, zip_strerror(npz->zip));
     /* Deflate cannot pack more than 1032:1; a larger claim is a damaged directory, not a reason to ask for memory. */
     KS_CHECK(s.size / 1100 <= s.comp_size && s.size < (1ull << 40), KS_ERR_DATA,
@@ -99,7 +101,8 @@ static ks_status read_member(ks_npz *npz, const char *name, unsigned char **byte
         got += (zip_uint64_t)k;
     }
     /* libzip compares the CRC when the end is read. */
-    KS_CHECK(zip_fread(f, &rest, 1) == 0, KS_ERR_DATA, "%s: array '%s' is damaged: %s", npz->path, name, zip_file_strerror(f));
+    KS_CHECK(zip_fread(f, &rest, 1) == 0, KS_ERR_DATA, "%s: array '%s' is damaged: %s", npz->path, name,
+             zip_file_strerror(f));
     *bytes = buf;
     *n     = (int64_t)s.size;
     buf    = NULL;
@@ -124,21 +127,19 @@ static const char *dict_value(const char *dict, const char *key) {
 }
 
 static int parse_dict(const char *dict, npy_header *h, char *order) {
-    const char *descr = dict_value(dict, "descr"), *fortran = dict_value(dict, "fortran_order"), *shape = dict_value(dict, "shape");
-    char       *end   = NULL;
+    const char *descr = dict_value(dict, "descr"), *fortran = dict_value(dict, "fortran_order"),
+               *shape = dict_value(dict, "shape");
+    char *end         = NULL;
     if (!descr || !fortran || !shape || *descr != '\'' || !strchr("<>|=", descr[1]) || *shape != '(') return 0;
-    *order   = descr[1];
-    h->kind  = descr[2];
+    *order  = descr[1];
+    h->kind = descr[2];
     if (!isdigit((unsigned char)descr[3])) return 0;
     const long size = strtol(descr + 3, &end, 10);
     if (*end != '\'' || size < 0 || size > (1 << 20)) return 0;
     h->size = (int)size;
-    if (strncmp(fortran, "True", 4) == 0)
-        h->fortran = 1;
-    else if (strncmp(fortran, "False", 5) == 0)
-        h->fortran = 0;
-    else
-        return 0;
+    if (strncmp(fortran, "True", 4) == 0) h->fortran = 1;
+    else if (strncmp(fortran, "False", 5) == 0) h->fortran = 0;
+    else return 0;
     h->rank = 0;
     for (const char *p = shape + 1;;) {
         while (*p == ' ' || *p == ',') p++;
@@ -158,23 +159,27 @@ static ks_status parse_npy(const ks_npz *npz, const char *name, const unsigned c
     char     *dict = NULL;
     char      order;
     int64_t   len, need;
-    KS_CHECK(n >= 12 && memcmp(bytes, "\x93NUMPY", 6) == 0, KS_ERR_DATA, "%s: array '%s' has no NumPy header", npz->path, name);
-    KS_CHECK(bytes[6] >= 1 && bytes[6] <= 3, KS_ERR_UNSUPPORTED, "%s: array '%s': NumPy format version %d, known are 1 to 3",
-             npz->path, name, bytes[6]);
+    KS_CHECK(n >= 12 && memcmp(bytes, "\x93NUMPY", 6) == 0, KS_ERR_DATA, "%s: array '%s' has no NumPy header",
+             npz->path, name);
+    KS_CHECK(bytes[6] >= 1 && bytes[6] <= 3, KS_ERR_UNSUPPORTED,
+             "%s: array '%s': NumPy format version %d, known are 1 to 3", npz->path, name, bytes[6]);
     const int64_t at = bytes[6] == 1 ? 10 : 12;
-    len = bytes[6] == 1 ? bytes[8] | bytes[9] << 8 : bytes[8] | bytes[9] << 8 | bytes[10] << 16 | (int64_t)bytes[11] << 24;
-    KS_CHECK(len <= MAX_HEADER && at + len <= n, KS_ERR_DATA, "%s: array '%s': header of %lld bytes in a member of %lld", npz->path,
-             name, (long long)len, (long long)n);
+    len              = bytes[6] == 1 ? bytes[8] | bytes[9] << 8
+                                     : bytes[8] | bytes[9] << 8 | bytes[10] << 16 | (int64_t)bytes[11] << 24;
+    KS_CHECK(len <= MAX_HEADER && at + len <= n, KS_ERR_DATA,
+             "%s: array '%s': header of %lld bytes in a member of %lld", npz->path, name, (long long)len, (long long)n);
     KS_TRY(KS_NEW(dict, len + 1));
     memcpy(dict, bytes + at, (size_t)len);
     dict[len] = '\0';
-    KS_CHECK(parse_dict(dict, h, &order), KS_ERR_DATA, "%s: array '%s': header not understood: %.100s", npz->path, name, dict);
-    KS_CHECK(order != '>', KS_ERR_UNSUPPORTED, "%s: array '%s' is big-endian; save it with .astype('<f8')", npz->path, name);
+    KS_CHECK(parse_dict(dict, h, &order), KS_ERR_DATA, "%s: array '%s': header not understood: %.100s", npz->path, name,
+             dict);
+    KS_CHECK(order != '>', KS_ERR_UNSUPPORTED, "%s: array '%s' is big-endian; save it with .astype('<f8')", npz->path,
+             name);
     h->n_item = 1;
     for (int k = 0; k < h->rank; k++) KS_TRY(ks_mul_i64(h->n_item, h->shape[k], &h->n_item));
     KS_TRY(ks_mul_i64(h->n_item, h->kind == 'U' ? 4 * h->size : h->size, &need));
-    KS_CHECK(need == n - at - len, KS_ERR_DATA, "%s: array '%s' has %lld bytes of data, its header says %lld", npz->path, name,
-             (long long)(n - at - len), (long long)need);
+    KS_CHECK(need == n - at - len, KS_ERR_DATA, "%s: array '%s' has %lld bytes of data, its header says %lld",
+             npz->path, name, (long long)(n - at - len), (long long)need);
     *data = bytes + at + len;
 done:
     KS_FREE(dict);
@@ -220,17 +225,16 @@ static ks_status read_numbers(ks_npz *npz, const char *name, int floats, int *ra
     npy_header           h     = {0};
     KS_TRY(read_member(npz, name, &bytes, &n));
     KS_TRY(parse_npy(npz, name, bytes, n, &h, &data));
-    const int is_int = (h.kind == 'i' || h.kind == 'u') && (h.size == 1 || h.size == 2 || h.size == 4 || (h.size == 8 && h.kind == 'i'));
+    const int is_int = (h.kind == 'i' || h.kind == 'u') &&
+                       (h.size == 1 || h.size == 2 || h.size == 4 || (h.size == 8 && h.kind == 'i'));
     const int is_float = h.kind == 'f' && (h.size == 4 || h.size == 8);
-    KS_CHECK(is_int || (floats && is_float), KS_ERR_DATA, "%s: array '%s' has NumPy type %c%d, expected %s", npz->path, name, h.kind,
-             h.size, floats ? "f8, f4 or integers" : "integers (i1 to i8, u1 to u4)");
+    KS_CHECK(is_int || (floats && is_float), KS_ERR_DATA, "%s: array '%s' has NumPy type %c%d, expected %s", npz->path,
+             name, h.kind, h.size, floats ? "f8, f4 or integers" : "integers (i1 to i8, u1 to u4)");
     KS_TRY(ks_host_alloc(h.n_item, 8, &buf));
     for (int64_t k = 0; k < h.n_item; k++) {
         const unsigned char *p = data + stored_place(&h, k) * h.size;
-        if (floats)
-            ((double *)buf)[k] = is_int ? (double)item_i64(&h, p) : item_f64(&h, p);
-        else
-            ((int64_t *)buf)[k] = item_i64(&h, p);
+        if (floats) ((double *)buf)[k] = is_int ? (double)item_i64(&h, p) : item_f64(&h, p);
+        else ((int64_t *)buf)[k] = item_i64(&h, p);
     }
     *rank = h.rank;
     for (int k = 0; k < h.rank; k++) shape[k] = h.shape[k];
@@ -256,11 +260,12 @@ ks_status ks_npz_read_text(ks_npz *npz, const char *name, char *buf, int64_t n_b
     ks_status            st    = KS_OK;
     unsigned char       *bytes = NULL;
     const unsigned char *data  = NULL;
-    int64_t              n     = 0, used = 0;
-    npy_header           h     = {0};
+    int64_t              n = 0, used = 0;
+    npy_header           h = {0};
     KS_TRY(read_member(npz, name, &bytes, &n));
     KS_TRY(parse_npy(npz, name, bytes, n, &h, &data));
-    KS_CHECK((h.kind == 'U' || h.kind == 'S') && h.n_item == 1, KS_ERR_DATA, "%s: array '%s' is not one text", npz->path, name);
+    KS_CHECK((h.kind == 'U' || h.kind == 'S') && h.n_item == 1, KS_ERR_DATA, "%s: array '%s' is not one text",
+             npz->path, name);
     const int width = h.kind == 'U' ? 4 : 1;
     for (int k = 0; k < h.size && used + 1 < n_buf; k++) {
         const unsigned char *c = data + k * width;

@@ -6,15 +6,15 @@
 
 enum { KS_NPZ_MAX_RANK = 8 };
 
-typedef struct ks_npz ks_npz;
+typedef struct ks_npz  ks_npz;
 KS_NODISCARD ks_status ks_npz_open(const char *path, ks_npz **out);
 void                   ks_npz_close(ks_npz **npz);
 int                    ks_npz_has(const ks_npz *npz, const char *name);
 /* Names of all arrays, blank separated, for messages; cut to the buffer. */
 void ks_npz_names(const ks_npz *npz, char *buf, int64_t n);
 
-/* A whole array in C order. Numbers only; checksums are verified. The caller frees *data with KS_FREE (NULL when empty).
- * _f64: stored f8, f4 or any integer. _i64: stored integers only. */
+/* A whole array in C order. Numbers only; checksums are verified. The caller frees *data with KS_FREE (NULL when
+ * empty). _f64: stored f8, f4 or any integer. _i64: stored integers only. */
 KS_NODISCARD ks_status ks_npz_read_f64(ks_npz *npz, const char *name, int *rank, int64_t *shape, double **data);
 KS_NODISCARD ks_status ks_npz_read_i64(ks_npz *npz, const char *name, int *rank, int64_t *shape, int64_t **data);
 /* A text scalar ('U' or 'S', ASCII), cut to the buffer. */

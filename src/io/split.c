@@ -41,9 +41,10 @@ ks_status ks_split_check(const ks_split *s, int64_t n_frame, const char *name) {
     for (int p = 0; p < KS_N_PART; p++)
         for (int64_t k = 0; k < s->n[p]; k++) {
             const int64_t i = s->index[p][k];
-            KS_CHECK(i >= 0 && i < n_frame, KS_ERR_DATA, "%s: %s[%lld] is frame %lld, the file has %lld", name, part_names[p], (long long)k,
-                     (long long)i, (long long)n_frame);
-            KS_CHECK(!seen[i], KS_ERR_DATA, "%s: %s[%lld]: frame %lld occurs twice", name, part_names[p], (long long)k, (long long)i);
+            KS_CHECK(i >= 0 && i < n_frame, KS_ERR_DATA, "%s: %s[%lld] is frame %lld, the file has %lld", name,
+                     part_names[p], (long long)k, (long long)i, (long long)n_frame);
+            KS_CHECK(!seen[i], KS_ERR_DATA, "%s: %s[%lld]: frame %lld occurs twice", name, part_names[p], (long long)k,
+                     (long long)i);
             seen[i] = 1;
         }
 done:
@@ -51,35 +52,36 @@ done:
     return st;
 }
 
-ks_status ks_split_make(const char *method, uint64_t seed, int64_t n_frame, const int64_t sizes[KS_N_PART], ks_split **out) {
+ks_status ks_split_make(const char *method, uint64_t seed, int64_t n_frame, const int64_t sizes[KS_N_PART],
+                        ks_split **out) {
     ks_status st   = KS_OK;
     ks_split *s    = NULL;
     int64_t  *perm = NULL, total = 0;
     int       open = -1;
     KS_CHECK(method && sizes && out && n_frame >= 1, KS_ERR_ARG, "split of %lld frames", (long long)n_frame);
-    *out = NULL;
+    *out             = NULL;
     const int legacy = strcmp(method, "numpy-legacy") == 0;
-    KS_CHECK(legacy || strcmp(method, "random") == 0, KS_ERR_ARG, "split method '%s', expected numpy-legacy or random", method);
-    KS_CHECK(!legacy || (seed <= UINT32_MAX && n_frame < UINT32_MAX), KS_ERR_ARG, "numpy-legacy: seed %llu and %lld frames, both must be below 2^32",
-             (unsigned long long)seed, (long long)n_frame);
+    KS_CHECK(legacy || strcmp(method, "random") == 0, KS_ERR_ARG, "split method '%s', expected numpy-legacy or random",
+             method);
+    KS_CHECK(!legacy || (seed <= UINT32_MAX && n_frame < UINT32_MAX), KS_ERR_ARG,
+             "numpy-legacy: seed %llu and %lld frames, both must be below 2^32", (unsigned long long)seed,
+             (long long)n_frame);
     KS_TRY(KS_ZNEW(s, 1));
     for (int p = 0; p < KS_N_PART; p++) {
         KS_CHECK(sizes[p] >= -1 && sizes[p] <= n_frame && (sizes[p] >= 0 || open < 0), KS_ERR_ARG,
-                 "split sizes %lld, %lld, %lld of %lld frames: expected sizes that fit; one may be -1 (the rest)", (long long)sizes[0],
-                 (long long)sizes[1], (long long)sizes[2], (long long)n_frame);
+                 "split sizes %lld, %lld, %lld of %lld frames: expected sizes that fit; one may be -1 (the rest)",
+                 (long long)sizes[0], (long long)sizes[1], (long long)sizes[2], (long long)n_frame);
         s->n[p] = sizes[p] < 0 ? 0 : sizes[p];
         total += s->n[p];
         if (sizes[p] < 0) open = p;
     }
-    KS_CHECK(total <= n_frame, KS_ERR_ARG, "split sizes %lld + %lld + %lld exceed the %lld frames", (long long)s->n[0], (long long)s->n[1],
-             (long long)s->n[2], (long long)n_frame);
+    KS_CHECK(total <= n_frame, KS_ERR_ARG, "split sizes %lld + %lld + %lld exceed the %lld frames", (long long)s->n[0],
+             (long long)s->n[1], (long long)s->n[2], (long long)n_frame);
     if (open >= 0) s->n[open] = n_frame - total;
     KS_CHECK(total > 0 || open >= 0, KS_ERR_ARG, "split sizes are all 0");
     KS_TRY(KS_NEW(perm, n_frame));
-    if (legacy)
-        KS_TRY(ks_numpy_permutation((uint32_t)seed, n_frame, perm));
-    else
-        ks_rng_permutation(seed, KS_STREAM_SPLIT, 0, n_frame, perm);
+    if (legacy) KS_TRY(ks_numpy_permutation((uint32_t)seed, n_frame, perm));
+    else ks_rng_permutation(seed, KS_STREAM_SPLIT, 0, n_frame, perm);
     int64_t at = 0;
     for (int p = 0; p < KS_N_PART; p++) {
         KS_TRY(KS_NEW(s->index[p], s->n[p]));
@@ -98,11 +100,12 @@ done:
 }
 
 static ks_status read_npz_parts(const char *path, ks_split *s) {
-    static const char *const names[KS_N_PART][4] = {
-        {"train", "idx_train", "train_idx", "train_index"}, {"valid", "val", "idx_val", "val_idx"}, {"test", "idx_test", "test_idx", "test_index"}};
-    ks_status st    = KS_OK;
-    ks_npz   *npz   = NULL;
-    int       found = 0;
+    static const char *const names[KS_N_PART][4] = {{"train", "idx_train", "train_idx", "train_index"},
+                                                    {"valid", "val", "idx_val", "val_idx"},
+                                                    {"test", "idx_test", "test_idx", "test_index"}};
+    ks_status                st                  = KS_OK;
+    ks_npz                  *npz                 = NULL;
+    int                      found               = 0;
     KS_TRY(ks_npz_open(path, &npz));
     for (int p = 0; p < KS_N_PART; p++)
         for (int k = 0; k < 4 && !s->index[p]; k++) {
@@ -121,12 +124,13 @@ done:
 }
 
 static ks_status read_text_part(const char *path, int64_t **index, int64_t *n) {
-    ks_status st   = KS_OK;
-    char     *text = NULL, *token[2];
+    ks_status st    = KS_OK;
+    char     *text  = NULL, *token[2];
     int64_t   bytes = 0, n_line = 1, k = 0;
     KS_TRY(ks_text_read(path, 1 << 30, &text, &bytes));
     /* A last number without its line end may be half a number. */
-    KS_CHECK(bytes == 0 || text[bytes - 1] == '\n', KS_ERR_DATA, "%s: the last line does not end in a newline: cut off?", path);
+    KS_CHECK(bytes == 0 || text[bytes - 1] == '\n', KS_ERR_DATA,
+             "%s: the last line does not end in a newline: cut off?", path);
     for (int64_t i = 0; i < bytes; i++) n_line += text[i] == '\n';
     KS_TRY(KS_NEW(*index, n_line));
     ks_lines lines = {.next = text};
@@ -134,8 +138,8 @@ static ks_status read_text_part(const char *path, int64_t **index, int64_t *n) {
         line[strcspn(line, "#")] = '\0';
         const int m              = ks_tokens(line, 2, token);
         if (m == 0) continue;
-        KS_CHECK(m == 1 && ks_parse_i64(token[0], &(*index)[k]), KS_ERR_DATA, "%s:%lld: '%.40s', expected one frame number", path,
-                 (long long)lines.number, token[0]);
+        KS_CHECK(m == 1 && ks_parse_i64(token[0], &(*index)[k]), KS_ERR_DATA,
+                 "%s:%lld: '%.40s', expected one frame number", path, (long long)lines.number, token[0]);
         k++;
     }
     *n = k;

@@ -14,16 +14,16 @@ int ks_file_exists(const char *path) {
 }
 
 ks_status ks_file_read(const char *path, int64_t max_bytes, char **text, int64_t *n) {
-    ks_status st  = KS_OK;
-    FILE     *f   = NULL;
-    char     *buf = NULL;
+    ks_status   st  = KS_OK;
+    FILE       *f   = NULL;
+    char       *buf = NULL;
     struct stat s;
     *text = NULL;
     *n    = 0;
     KS_CHECK(stat(path, &s) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
     KS_CHECK(S_ISREG(s.st_mode), KS_ERR_IO, "%s: not a regular file", path);
-    KS_CHECK((int64_t)s.st_size <= max_bytes, KS_ERR_DATA, "%s: %lld bytes, the limit for this kind of file is %lld", path,
-             (long long)s.st_size, (long long)max_bytes);
+    KS_CHECK((int64_t)s.st_size <= max_bytes, KS_ERR_DATA, "%s: %lld bytes, the limit for this kind of file is %lld",
+             path, (long long)s.st_size, (long long)max_bytes);
     f = fopen(path, "rb");
     KS_CHECK(f, KS_ERR_IO, "%s: %s", path, strerror(errno));
     KS_TRY(KS_NEW(buf, (int64_t)s.st_size + 1));

@@ -1,4 +1,5 @@
-/* test_basis.c -- shipped basis sets against PySCF (tests/fixtures/basis_golden.txt), the reader on good and bad files. */
+/* test_basis.c -- shipped basis sets against PySCF (tests/fixtures/basis_golden.txt), the reader on good and bad files.
+ */
 #include <string.h>
 #include <unistd.h>
 #include "ks_test.h"
@@ -11,11 +12,16 @@ static double harmonic(int l, int m, const double d[3]) {
     if (l == 0) return 0.28209479177387814;
     if (l == 1) return 0.48860251190291992 * d[m];
     switch (m) {
-    case 0: return 1.0925484305920792 * x * y;
-    case 1: return 1.0925484305920792 * y * z;
-    case 2: return 0.31539156525252005 * (2 * z * z - x * x - y * y);
-    case 3: return 1.0925484305920792 * x * z;
-    default: return 0.54627421529603959 * (x * x - y * y);
+    case 0:
+        return 1.0925484305920792 * x * y;
+    case 1:
+        return 1.0925484305920792 * y * z;
+    case 2:
+        return 0.31539156525252005 * (2 * z * z - x * x - y * y);
+    case 3:
+        return 1.0925484305920792 * x * z;
+    default:
+        return 0.54627421529603959 * (x * x - y * y);
     }
 }
 
@@ -29,7 +35,7 @@ static double chi(const ks_shells *s, int64_t ao, const double *pos, const doubl
     for (int64_t k = 0; k < s->n_shell; k++) {
         const ks_shell *sh = &s->shell[k];
         if (ao < sh->ao || ao > sh->ao + 2 * sh->l) continue;
-        const double *a = pos + 3 * sh->atom;
+        const double *a    = pos + 3 * sh->atom;
         const double  d[3] = {p[0] - a[0], p[1] - a[1], p[2] - a[2]};
         return harmonic(sh->l, (int)ao - sh->ao, d) * radial(s, sh, d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
     }
@@ -186,9 +192,10 @@ static void refused_elements(void) {
     ks_basis     *b = NULL;
     ks_system    *s = NULL;
     const int32_t h = 1, c = 6, n = 7, na = 11;
-    T_OK(ks_basis_load(write_temp("spherical\n****\nH 0\nS 1 1.0\n 1.0 1.0\n****\nC 0\nS 1 1.0\n 1.0 1.0\nF 1 1.0\n 0.8 1.0\n****\n"
-                                  "Na 0\nS 1 1.0\n 1.0 1.0\n****\n"),
-                       &b));
+    T_OK(ks_basis_load(
+        write_temp("spherical\n****\nH 0\nS 1 1.0\n 1.0 1.0\n****\nC 0\nS 1 1.0\n 1.0 1.0\nF 1 1.0\n 0.8 1.0\n****\n"
+                   "Na 0\nS 1 1.0\n 1.0 1.0\n****\n"),
+        &b));
     T_OK(ks_system_create(b, 1, &h, &s));
     T_CHECK(s->n_ao_kind == 1, "only H is usable: %lld", (long long)s->n_ao_kind);
     ks_system_destroy(&s);
@@ -197,7 +204,8 @@ static void refused_elements(void) {
     T_ERR(ks_system_create(b, 1, &n, &s), KS_ERR_DATA);
     T_ERR(ks_system_create(b, 1, &na, &s), KS_ERR_UNSUPPORTED);
     ks_basis_destroy(&b);
-    T_OK(ks_basis_load(write_temp("cartesian\n****\nH 0\nS 1 1.0\n 1.0 1.0\n****\nC 0\nD 1 1.0\n 0.8 1.0\n****\n"), &b));
+    T_OK(
+        ks_basis_load(write_temp("cartesian\n****\nH 0\nS 1 1.0\n 1.0 1.0\n****\nC 0\nD 1 1.0\n 0.8 1.0\n****\n"), &b));
     T_OK(ks_system_create(b, 1, &h, &s));
     ks_system_destroy(&s);
     T_ERR(ks_system_create(b, 1, &c, &s), KS_ERR_UNSUPPORTED);
@@ -209,12 +217,15 @@ static void variants(void) {
     ks_basis     *b1 = NULL, *b2 = NULL;
     ks_system    *s1 = NULL, *s2 = NULL;
     const int32_t c = 6;
-    T_OK(ks_basis_load(write_temp("# note\r\n****\r\nC 0\r\nP 1 1.0\r\n 0.5 1\r\nSP 2 2.0 ! scaled\r\n 1.0D+00 3.0D-01 0.4\r\n"
-                                  " 0.25 0.5 6.0d-1\r\nS 3 1.0\r\n 9. .1 0.0\r\n 3. .4 .2\r\n 1. 0 1.\r\n****\r\n"),
-                       &b1));
+    T_OK(ks_basis_load(
+        write_temp("# note\r\n****\r\nC 0\r\nP 1 1.0\r\n 0.5 1\r\nSP 2 2.0 ! scaled\r\n 1.0D+00 3.0D-01 0.4\r\n"
+                   " 0.25 0.5 6.0d-1\r\nS 3 1.0\r\n 9. .1 0.0\r\n 3. .4 .2\r\n 1. 0 1.\r\n****\r\n"),
+        &b1));
     T_OK(ks_system_create(b1, 1, &c, &s1));
-    T_OK(ks_basis_load(write_temp("C 0\nS 2 1.0\n4 .3\n1 .5\nS 2 1\n9 .1\n3 .4\nS 2 1\n3 .2\n1 1\nP 1 1\n.5 1\nP 2 1\n4 .4\n1 .6\n****\n"),
-                       &b2));
+    T_OK(ks_basis_load(
+        write_temp(
+            "C 0\nS 2 1.0\n4 .3\n1 .5\nS 2 1\n9 .1\n3 .4\nS 2 1\n3 .2\n1 1\nP 1 1\n.5 1\nP 2 1\n4 .4\n1 .6\n****\n"),
+        &b2));
     T_OK(ks_system_create(b2, 1, &c, &s2));
     T_CHECK(s1->basis.n_shell == 5 && s2->basis.n_shell == 5 && s1->basis.n_prim == s2->basis.n_prim, "%lld shells",
             (long long)s1->basis.n_shell);
@@ -232,8 +243,8 @@ static void variants(void) {
 
 /* A shipped file cut at every byte is refused or gives a smaller set of whole elements; never a changed element. */
 static void truncation(void) {
-    FILE        *f = fopen(KS_TEST_SOURCE_DIR "/datasets/basis/sto-3g.gbs", "r");
-    static char  text[8192];
+    FILE       *f = fopen(KS_TEST_SOURCE_DIR "/datasets/basis/sto-3g.gbs", "r");
+    static char text[8192];
     T_CHECK(f, "sto-3g.gbs");
     if (!f) return;
     const size_t n = fread(text, 1, sizeof text - 1, f);
@@ -244,9 +255,9 @@ static void truncation(void) {
     int           read_ok    = 0;
     T_OK(ks_basis_load("sto-3g", &full));
     for (size_t cut = 0; cut < n; cut++) {
-        const char saved = text[cut];
-        ks_basis  *b     = NULL;
-        text[cut]        = '\0';
+        const char saved   = text[cut];
+        ks_basis  *b       = NULL;
+        text[cut]          = '\0';
         const ks_status st = ks_basis_load(write_temp(text), &b);
         text[cut]          = saved;
         if (st != KS_OK) continue;

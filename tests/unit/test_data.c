@@ -46,11 +46,24 @@ static void splits(void) {
         uint64_t    seed;
         int64_t     n, sizes[3], first[5], last[3];
         const char *sha;
-    } c[] = {{42, 30000, {25000, 500, 4500}, {2308, 22404, 23397, 25058, 2664}, {860, 15795, 23654},
-              "9dfb684f3cf9bd6470dc7ab90c5edbd12138a081e7589292e9c9e130af5d75c1"},
-             {0, 10, {5, 2, -1}, {2, 8, 4, 9, 1}, {3, 0, 5}, "0b329a61ab9a4d0f75dfdb624a96c38fd5d57ec175a2d8835d66ba8dfaa89b44"},
-             {123, 1000, {950, -1, 0}, {131, 203, 50, 585, 138}, {382, 365, 510},
-              "c6d9c3772f6f60d7d1302aa7f2276b13f6ec39194d12c907d9a3512383b49bc0"}};
+    } c[]       = {{42,
+                    30000,
+                    {25000, 500, 4500},
+                    {2308, 22404, 23397, 25058, 2664},
+                    {860, 15795, 23654},
+                    "9dfb684f3cf9bd6470dc7ab90c5edbd12138a081e7589292e9c9e130af5d75c1"},
+                   {0,
+                    10,
+                    {5, 2, -1},
+                    {2, 8, 4, 9, 1},
+                    {3, 0, 5},
+                    "0b329a61ab9a4d0f75dfdb624a96c38fd5d57ec175a2d8835d66ba8dfaa89b44"},
+                   {123,
+                    1000,
+                    {950, -1, 0},
+                    {131, 203, 50, 585, 138},
+                    {382, 365, 510},
+                    "c6d9c3772f6f60d7d1302aa7f2276b13f6ec39194d12c907d9a3512383b49bc0"}};
     ks_split *s = NULL, *t = NULL;
     for (int k = 0; k < 3; k++) {
         T_OK(ks_split_make("numpy-legacy", c[k].seed, c[k].n, c[k].sizes, &s));
@@ -132,10 +145,8 @@ static ks_frames *mixture(int external) {
         const char *columns = external ? "Properties=species:S:1:pos:R:3:forces:R:3" : "charge=0";
         const char *force   = external ? " 0.1 0.2 0.3" : "";
         fprintf(f, k % 3 == 1 ? "2\n" : "3\n");
-        if (external)
-            fprintf(f, "%s energy=%d.5 charge=%d\n", columns, k, k == 4);
-        else
-            fprintf(f, "charge=%d\n", k == 4);
+        if (external) fprintf(f, "%s energy=%d.5 charge=%d\n", columns, k, k == 4);
+        else fprintf(f, "charge=%d\n", k == 4);
         if (k % 3 == 0) fprintf(f, "O 0 0 0.1%d3%s\nH 0 0.757 -0.469%s\nH 0 -0.757 -0.469%s\n", k, force, force, force);
         if (k % 3 == 1) fprintf(f, "H 0 0 0%s\nF 0 0 0.9%d7%s\n", force, k, force);
         if (k % 3 == 2) fprintf(f, "H 0 0.757 -0.469%s\nO 0 0 0.1%d3%s\nH 0 -0.757 -0.469%s\n", force, k, force, force);
@@ -148,11 +159,13 @@ static ks_frames *mixture(int external) {
 
 static int same_frames(const ks_frames *a, const ks_frames *b) {
     const size_t n = (size_t)a->atom_off[a->n_frame];
-    return a->n_frame == b->n_frame && !memcmp(a->atom_off, b->atom_off, (size_t)(a->n_frame + 1) * 8) && !memcmp(a->Z, b->Z, n * 4) &&
-           !memcmp(a->pos, b->pos, n * 24) && !memcmp(a->charge, b->charge, (size_t)a->n_frame * 4) &&
-           !a->external_energy == !b->external_energy && !a->external_force == !b->external_force &&
+    return a->n_frame == b->n_frame && !memcmp(a->atom_off, b->atom_off, (size_t)(a->n_frame + 1) * 8) &&
+           !memcmp(a->Z, b->Z, n * 4) && !memcmp(a->pos, b->pos, n * 24) &&
+           !memcmp(a->charge, b->charge, (size_t)a->n_frame * 4) && !a->external_energy == !b->external_energy &&
+           !a->external_force == !b->external_force &&
            (!a->external_energy || !memcmp(a->external_energy, b->external_energy, (size_t)a->n_frame * 8)) &&
-           (!a->external_force || !memcmp(a->external_force, b->external_force, n * 24)) && !strcmp(a->external_unit, b->external_unit);
+           (!a->external_force || !memcmp(a->external_force, b->external_force, n * 24)) &&
+           !strcmp(a->external_unit, b->external_unit);
 }
 
 static void files(void) {
@@ -162,7 +175,8 @@ static void files(void) {
         ks_data   *d    = NULL;
         char      *text = NULL;
         T_OK(ks_data_write(at("d.h5"), f, &origin));
-        T_CHECK(ks_data_is_data(at("d.h5")) && !ks_data_is_data(FIXTURE("md17")) && !ks_data_is_data("/no/file"), "is data");
+        T_CHECK(ks_data_is_data(at("d.h5")) && !ks_data_is_data(FIXTURE("md17")) && !ks_data_is_data("/no/file"),
+                "is data");
         T_OK(ks_frames_read(at("d.h5"), &g));
         T_CHECK(same_frames(f, g), "bit for bit");
         T_OK(ks_data_open(at("d.h5"), &d));
@@ -175,8 +189,9 @@ static void files(void) {
         ks_frames_destroy(&h);
         T_ERR(ks_data_frames(d, 1, far, &h), KS_ERR_ARG);
         T_OK(ks_data_describe(d, &text));
-        T_CHECK(strstr(text, "7 of 3 compositions") && strstr(text, "H2O_0") && strstr(text, "HF_1") && strstr(text, "H2O_2") &&
-                    strstr(text, "CC0") && strstr(text, "splits: 0") && strstr(text, "labels: 0"),
+        T_CHECK(strstr(text, "7 of 3 compositions") && strstr(text, "H2O_0") && strstr(text, "HF_1") &&
+                    strstr(text, "H2O_2") && strstr(text, "CC0") && strstr(text, "splits: 0") &&
+                    strstr(text, "labels: 0"),
                 "%s", text);
         KS_FREE(text);
         ks_frames_destroy(&f);
@@ -219,7 +234,7 @@ static void file_splits(void) {
     ks_split     *s = NULL, *t = NULL;
     int64_t      *idx = NULL, n = 0;
     const int64_t sizes[3] = {4, 1, 2}, more[3] = {4, 1, 4};
-    ks_h5        *h5       = NULL;
+    ks_h5        *h5 = NULL;
     T_OK(ks_split_make("numpy-legacy", 7, 7, sizes, &s));
     T_OK(ks_data_split_write(at("d.h5"), "qpt", s, 0));
     T_ERR(ks_data_split_write(at("d.h5"), "qpt", s, 0), KS_ERR_ARG);
@@ -229,8 +244,8 @@ static void file_splits(void) {
     T_ERR(ks_data_split_write(at("d.h5"), "", s, 0), KS_ERR_ARG);
     T_OK(ks_data_open(at("d.h5"), &d));
     T_OK(ks_data_split_read(d, "qpt", &t));
-    T_CHECK(!strcmp(t->sha256, s->sha256) && !strcmp(t->method, "numpy-legacy") && t->seed == 7 && t->n[0] == 4 && t->n[2] == 2 &&
-                !memcmp(t->index[0], s->index[0], 32),
+    T_CHECK(!strcmp(t->sha256, s->sha256) && !strcmp(t->method, "numpy-legacy") && t->seed == 7 && t->n[0] == 4 &&
+                t->n[2] == 2 && !memcmp(t->index[0], s->index[0], 32),
             "split read");
     T_OK(ks_data_split_frames(d, "qpt/test", &idx, &n));
     T_CHECK(n == 2 && idx[0] == s->index[2][0] && idx[1] == s->index[2][1], "test part");
@@ -269,13 +284,21 @@ static void file_splits(void) {
     T_OK(ks_h5_publish(&h5));
 }
 
-static const ks_label_method method = {.xc = "b3lyp5", .basis = "def2-svp", .grid_level = 3, .n_libxc = 2, .libxc_id = {402, 7},
-                                       .libxc_weight = {0.25, 0.75}, .hybrid = 0.2, .grid = "level 3", .conv_energy = 1e-9,
-                                       .conv_grad = 1e-5, .program = "test"};
+static const ks_label_method method = {.xc           = "b3lyp5",
+                                       .basis        = "def2-svp",
+                                       .grid_level   = 3,
+                                       .n_libxc      = 2,
+                                       .libxc_id     = {402, 7},
+                                       .libxc_weight = {0.25, 0.75},
+                                       .hybrid       = 0.2,
+                                       .grid         = "level 3",
+                                       .conv_energy  = 1e-9,
+                                       .conv_grad    = 1e-5,
+                                       .program      = "test"};
 
 enum { N3 = 5, N2 = 3 };
-static int64_t ao_of(int64_t frame) { return frame % 3 == 1 ? N2 : N3; }
-static double  F[N3 * N3], P[N3 * N3], eps[N3];
+static int64_t  ao_of(int64_t frame) { return frame % 3 == 1 ? N2 : N3; }
+static double   F[N3 * N3], P[N3 * N3], eps[N3];
 static ks_label make_label(int64_t frame) {
     const int64_t n = ao_of(frame);
     for (int64_t i = 0; i < n; i++) {
@@ -285,8 +308,14 @@ static ks_label make_label(int64_t frame) {
             P[i * n + j] = P[j * n + i] = (double)(frame - i * j);
         }
     }
-    return (ks_label){.n_ao = n, .converged = 1, .cycles = 8 + (int)frame, .energy = -76.5 - (double)frame, .dipole = {1, 2, (double)frame},
-                      .F = F, .P = P, .eps = eps};
+    return (ks_label){.n_ao      = n,
+                      .converged = 1,
+                      .cycles    = 8 + (int)frame,
+                      .energy    = -76.5 - (double)frame,
+                      .dipole    = {1, 2, (double)frame},
+                      .F         = F,
+                      .P         = P,
+                      .eps       = eps};
 }
 
 /* The label of frame as stored equals make_label(frame). */
@@ -296,8 +325,8 @@ static int label_is_right(ks_data *d, int64_t frame) {
     if (ks_data_label_read(d, &method, frame, &l) != KS_OK) return 0;
     const ks_label w = make_label(frame);
     const size_t   n = (size_t)w.n_ao;
-    return l.energy == w.energy && l.cycles == w.cycles && l.converged == 1 && !memcmp(l.dipole, w.dipole, 24) && !memcmp(f2, F, n * n * 8) &&
-           !memcmp(p2, P, n * n * 8) && !memcmp(e2, eps, n * 8);
+    return l.energy == w.energy && l.cycles == w.cycles && l.converged == 1 && !memcmp(l.dipole, w.dipole, 24) &&
+           !memcmp(f2, F, n * n * 8) && !memcmp(p2, P, n * n * 8) && !memcmp(e2, eps, n * 8);
 }
 
 static ks_status put_label(ks_label_writer *w, int64_t frame) {
@@ -306,12 +335,12 @@ static ks_status put_label(ks_label_writer *w, int64_t frame) {
 }
 
 static void labels(void) {
-    ks_data         *d = NULL;
-    ks_label_writer *w = NULL;
+    ks_data         *d    = NULL;
+    ks_label_writer *w    = NULL;
     ks_label_method *sets = NULL, other = method;
     int64_t         *todo = NULL, n = 0, n_ao[7];
     const int64_t    first[4] = {5, 1, 0, 5}, all[7] = {0, 1, 2, 3, 4, 5, 6};
-    char            *text     = NULL;
+    char            *text = NULL;
     for (int k = 0; k < 7; k++) n_ao[k] = ao_of(k);
     T_OK(ks_data_open(at("d.h5"), &d));
     T_OK(ks_data_labels_missing(d, &method, 7, all, &todo, &n));
@@ -325,8 +354,8 @@ static void labels(void) {
     T_OK(put_label(w, 5));
     T_OK(put_label(w, 1));
     ks_label bad = make_label(0);
-    T_ERR(ks_label_writer_put(w, 3, &bad), KS_ERR_ARG);  /* no room */
-    T_ERR(ks_label_writer_put(w, 1, &bad), KS_ERR_ARG);  /* other size */
+    T_ERR(ks_label_writer_put(w, 3, &bad), KS_ERR_ARG); /* no room */
+    T_ERR(ks_label_writer_put(w, 1, &bad), KS_ERR_ARG); /* other size */
     T_ERR(ks_label_writer_put(w, -1, &bad), KS_ERR_ARG);
     F[3] = NAN;
     T_ERR(ks_label_writer_put(w, 0, &bad), KS_ERR_NUMERIC);
@@ -334,7 +363,8 @@ static void labels(void) {
     T_OK(ks_label_writer_close(&w));
     T_OK(ks_data_open(at("d.h5"), &d));
     T_CHECK(ks_data_has_label(d, &method, 5) && ks_data_has_label(d, &method, 1) && !ks_data_has_label(d, &method, 0) &&
-                !ks_data_has_label(d, &method, 3) && !ks_data_has_label(d, &method, 99) && !ks_data_has_label(d, &method, -1),
+                !ks_data_has_label(d, &method, 3) && !ks_data_has_label(d, &method, 99) &&
+                !ks_data_has_label(d, &method, -1),
             "has label");
     T_CHECK(label_is_right(d, 5) && label_is_right(d, 1), "values");
     ks_label l = {.n_ao = 0};
@@ -369,21 +399,23 @@ static void labels(void) {
     T_OK(ks_data_open(at("d.h5"), &d));
     for (int64_t k = 0; k < 7; k++) T_CHECK(label_is_right(d, k), "frame %lld", (long long)k);
     T_OK(ks_data_label_sets(d, &sets, &n));
-    T_CHECK(n == 2 && memcmp(&sets[0], &method, sizeof method) == 0 && !strcmp(sets[1].basis, "my/own basis"), "%lld sets", (long long)n);
+    T_CHECK(n == 2 && memcmp(&sets[0], &method, sizeof method) == 0 && !strcmp(sets[1].basis, "my/own basis"),
+            "%lld sets", (long long)n);
     KS_FREE(sets);
     T_OK(ks_data_describe(d, &text));
-    T_CHECK(strstr(text, "b3lyp5/def2-svp, grid 3: 7 of 7") && strstr(text, "0 of 1") && strstr(text, "qpt"), "%s", text);
+    T_CHECK(strstr(text, "b3lyp5/def2-svp, grid 3: 7 of 7") && strstr(text, "0 of 1") && strstr(text, "qpt"), "%s",
+            text);
     KS_FREE(text);
     ks_data_close(&d);
 }
 
 /* A label whose bytes changed after it was done is refused: its own checksum. */
 static void damaged_label(void) {
-    ks_h5    *h5 = NULL;
-    ks_data  *d  = NULL;
-    ks_label  l  = {0};
-    double    v  = -76.25;
-    int64_t   row;
+    ks_h5   *h5 = NULL;
+    ks_data *d  = NULL;
+    ks_label l  = {0};
+    double   v  = -76.25;
+    int64_t  row;
     T_OK(ks_h5_open_rows(at("d.h5"), &h5));
     T_OK(ks_h5_read_rows(h5, "labels/b3lyp5_def2-svp_g3/block_000000/frame", KS_H5_I64, 0, 1, 1, &row));
     T_OK(ks_h5_write_rows(h5, "labels/b3lyp5_def2-svp_g3/block_000000/E", KS_H5_F64, 0, 1, 1, &v));
@@ -428,7 +460,7 @@ static void damage_and_faults(void) {
     static char bytes[1 << 19];
     ks_frames  *f     = mixture(1);
     int         wrong = 0, accepted = 0, n = 0;
-    FILE       *x     = fopen(at("d.h5"), "rb");
+    FILE       *x = fopen(at("d.h5"), "rb");
     T_CHECK(x, "open");
     if (!x) return;
     const size_t size = fread(bytes, 1, sizeof bytes, x);
@@ -469,15 +501,14 @@ static void damage_and_faults(void) {
         fwrite(bytes, 1, size, x);
         fclose(x);
         bytes[k] ^= 0x41;
-        if (read_all(at("c.h5"), f, &w) != KS_OK)
-            refused++;
-        else
-            silent += w != 0;
+        if (read_all(at("c.h5"), f, &w) != KS_OK) refused++;
+        else silent += w != 0;
         total++;
     }
     if (__lsan_enable) __lsan_enable();
     /* Everything that counts has a checksum: HDF5's in headers and arrays, the labels' own. */
-    T_CHECK(total > 100 && refused > total / 4 && silent == 0, "%d changed files: %d refused, %d with other values", total, refused, silent);
+    T_CHECK(total > 100 && refused > total / 4 && silent == 0, "%d changed files: %d refused, %d with other values",
+            total, refused, silent);
     printf("changed files: %d of %d refused, %d gave other values\n", refused, total, silent);
     remove(at("c.h5"));
     ks_frames_destroy(&f);

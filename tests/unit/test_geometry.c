@@ -20,7 +20,8 @@ static const char *temp_file(const char *suffix, const void *bytes, size_t n) {
 static const char *temp_text(const char *text) { return temp_file(".xyz", text, strlen(text)); }
 
 /* The frames of make_geometry.py; tol in Angstrom. */
-static void check_waters(const char *path, int64_t n_frame, int first, double tol, int energies, int forces, const char *unit) {
+static void check_waters(const char *path, int64_t n_frame, int first, double tol, int energies, int forces,
+                         const char *unit) {
     ks_frames *f = NULL;
     T_OK(ks_frames_read(path, &f));
     T_CHECK(f->n_frame == n_frame && f->atom_off[n_frame] == 3 * n_frame && strcmp(f->source, path) == 0, "%s", path);
@@ -91,7 +92,8 @@ static void npz_errors(void) {
     remove(temp_file(".npz", "", 0));
 }
 
-static const char good[] = "3\nLattice=\"9 0 0 0 9 0 0 0 9\" pbc=\"F F F\" Properties=species:S:1:pos:R:3:mass:R:1:forces:R:3 energy=-100 charge=-1\n"
+static const char good[] = "3\nLattice=\"9 0 0 0 9 0 0 0 9\" pbc=\"F F F\" "
+                           "Properties=species:S:1:pos:R:3:mass:R:1:forces:R:3 energy=-100 charge=-1\n"
                            "O 0.0 0.0 0.1173 15.99 0.0 1.0 2.0\n"
                            "H 0.0 0.7572 -0.4692 1.008 0.1 1.1 2.1\n"
                            "H 0.0 -0.7572 -0.4692 1.008 0.2 1.2 2.2\n"
@@ -108,10 +110,12 @@ static void xyz(void) {
     T_CHECK(f->charge[0] == -1 && f->charge[1] == 0, "charges");
     T_CHECK(f->external_energy[0] == -100 && f->external_energy[1] == -25, "energies");
     T_CHECK(f->external_force[5] == 2.1 && f->external_force[14] == 1.0, "forces");
-    T_CHECK(f->pos[5] == -0.4692 / KS_BOHR_ANG && f->pos[14] == 1.1 / KS_BOHR_ANG, "positions are divided, bit for bit");
+    T_CHECK(f->pos[5] == -0.4692 / KS_BOHR_ANG && f->pos[14] == 1.1 / KS_BOHR_ANG,
+            "positions are divided, bit for bit");
     ks_frames_destroy(&f);
     /* Plain: CRLF, tabs, numbers for elements, lower case, extra columns, Fortran exponents, no final newline. */
-    T_OK(ks_frames_read(temp_text("2\r\nwater energy=3 is not read here\r\no 0 0 0 ignored\r\n1\t0\t0\t9.6D-01\r\n1\n\nHe 1 2 3"), &f));
+    T_OK(ks_frames_read(
+        temp_text("2\r\nwater energy=3 is not read here\r\no 0 0 0 ignored\r\n1\t0\t0\t9.6D-01\r\n1\n\nHe 1 2 3"), &f));
     T_CHECK(f->n_frame == 2 && f->Z[0] == 8 && f->Z[1] == 1 && f->Z[2] == 2, "plain");
     T_CHECK(f->pos[5] == 0.96 / KS_BOHR_ANG && !f->external_energy && !f->external_force, "plain values");
     ks_frames_destroy(&f);
@@ -140,10 +144,12 @@ static void xyz_errors(void) {
     refused(temp_text("1\nProperties=species:S:1:pos:R\nO 0 0\n"), KS_ERR_DATA, ":2:", "pos");
     refused(temp_text("1\nProperties=species:S:1:pos:R:3:big:R:100000\nO 0 0 0\n"), KS_ERR_DATA, ":2:", "big");
     refused(temp_text("1\nLattice=\"9 0 0 0 9 0 0 0 9\"\nO 0 0 0\n"), KS_ERR_UNSUPPORTED, ":2:", "periodic");
-    refused(temp_text("1\nLattice=\"9 0 0 0 9 0 0 0 9\" pbc=\"F F T\"\nO 0 0 0\n"), KS_ERR_UNSUPPORTED, ":2:", "periodic");
+    refused(temp_text("1\nLattice=\"9 0 0 0 9 0 0 0 9\" pbc=\"F F T\"\nO 0 0 0\n"), KS_ERR_UNSUPPORTED,
+            ":2:", "periodic");
     refused(temp_text("1\nProperties=species:S:1:pos:R:3 energy=abc\nO 0 0 0\n"), KS_ERR_DATA, ":2:", "abc");
     refused(temp_text("1\ncharge=1.5\nO 0 0 0\n"), KS_ERR_DATA, ":2:", "1.5");
-    refused(temp_text("1\nProperties=species:S:1:pos:R:3 energy=1\nO 0 0 0\n1\n\nO 0 0 0\n"), KS_ERR_DATA, "1 of 2", "energy");
+    refused(temp_text("1\nProperties=species:S:1:pos:R:3 energy=1\nO 0 0 0\n1\n\nO 0 0 0\n"), KS_ERR_DATA, "1 of 2",
+            "energy");
     refused(temp_text("1\n\nO 0.00 0.00 0.0"), KS_ERR_DATA, "newline", "");
     refused(temp_text("\n\n"), KS_ERR_DATA, "no frames", "");
     refused(temp_file(".xyz", "1\n\nO 0 0 \0001\n", 13), KS_ERR_DATA, "NUL", "");
@@ -170,7 +176,8 @@ static void truncation(const char *path, const char *suffix, int allow_frames) {
         wrong += cut->n_frame < 1 || cut->n_frame > full->n_frame ||
                  memcmp(cut->pos, full->pos, (size_t)cut->atom_off[cut->n_frame] * 3 * sizeof(double)) != 0 ||
                  memcmp(cut->atom_off, full->atom_off, (size_t)(cut->n_frame + 1) * sizeof(int64_t)) != 0 ||
-                 (full->external_energy && memcmp(cut->external_energy, full->external_energy, (size_t)cut->n_frame * sizeof(double)) != 0);
+                 (full->external_energy &&
+                  memcmp(cut->external_energy, full->external_energy, (size_t)cut->n_frame * sizeof(double)) != 0);
         ks_frames_destroy(&cut);
     }
     T_CHECK(wrong == 0 && accepted <= allow_frames, "%s: %d cuts accepted, %d of them wrong", path, accepted, wrong);
@@ -190,14 +197,15 @@ static void flips(const char *path) {
     T_OK(ks_frames_read(path, &full));
     for (size_t k = 0; k < n; k++) {
         bytes[k] ^= 0x15;
-        if (ks_frames_read(temp_file(".npz", bytes, n), &other) != KS_OK)
-            refused_n++;
+        if (ks_frames_read(temp_file(".npz", bytes, n), &other) != KS_OK) refused_n++;
         else
-            wrong += other->n_frame != full->n_frame || memcmp(other->pos, full->pos, (size_t)full->atom_off[full->n_frame] * 24) != 0;
+            wrong += other->n_frame != full->n_frame ||
+                     memcmp(other->pos, full->pos, (size_t)full->atom_off[full->n_frame] * 24) != 0;
         ks_frames_destroy(&other);
         bytes[k] ^= 0x15;
     }
-    T_CHECK(wrong == 0 && refused_n > (int)n / 3, "%d of %zu changed archives refused, %d gave other frames", refused_n, n, wrong);
+    T_CHECK(wrong == 0 && refused_n > (int)n / 3, "%d of %zu changed archives refused, %d gave other frames", refused_n,
+            n, wrong);
     remove(temp_file(".npz", "", 0));
     ks_frames_destroy(&full);
 }
@@ -206,20 +214,37 @@ static void slices(void) {
     static const struct {
         const char *spec;
         int64_t     n, count, idx[8];
-    } c[] = {/* as Python's range(n)[spec] */
-             {"5", 10, 1, {5}},       {"-1", 10, 1, {9}},         {"0:3", 10, 3, {0, 1, 2}},  {":", 3, 3, {0, 1, 2}},
-             {"::", 3, 3, {0, 1, 2}}, {"::4", 10, 3, {0, 4, 8}},  {"-3:", 10, 3, {7, 8, 9}},  {":-8", 10, 2, {0, 1}},
-             {"8:100", 10, 2, {8, 9}}, {"-100:2", 10, 2, {0, 1}}, {"::-1", 3, 3, {2, 1, 0}},  {"7:2:-2", 10, 3, {7, 5, 3}},
-             {"1:8:3", 10, 3, {1, 4, 7}}, {"100::-5", 10, 2, {9, 4}}, {":2:", 10, 2, {0, 1}}, {"9::5", 10, 1, {9}},
-             {":-4:-1", 10, 3, {9, 8, 7}}, {"-2:-5:-1", 10, 3, {8, 7, 6}}, {"2::9223372036854", 10, 1, {2}}};
+    } c[]        = {/* as Python's range(n)[spec] */
+             {"5", 10, 1, {5}},
+             {"-1", 10, 1, {9}},
+             {"0:3", 10, 3, {0, 1, 2}},
+             {":", 3, 3, {0, 1, 2}},
+             {"::", 3, 3, {0, 1, 2}},
+             {"::4", 10, 3, {0, 4, 8}},
+             {"-3:", 10, 3, {7, 8, 9}},
+             {":-8", 10, 2, {0, 1}},
+             {"8:100", 10, 2, {8, 9}},
+             {"-100:2", 10, 2, {0, 1}},
+             {"::-1", 3, 3, {2, 1, 0}},
+             {"7:2:-2", 10, 3, {7, 5, 3}},
+             {"1:8:3", 10, 3, {1, 4, 7}},
+             {"100::-5", 10, 2, {9, 4}},
+             {":2:", 10, 2, {0, 1}},
+             {"9::5", 10, 1, {9}},
+             {":-4:-1", 10, 3, {9, 8, 7}},
+             {"-2:-5:-1", 10, 3, {8, 7, 6}},
+             {"2::9223372036854", 10, 1, {2}}};
     int64_t *idx = NULL, n = 0;
     for (size_t k = 0; k < sizeof c / sizeof c[0]; k++) {
         T_OK(ks_slice_parse(c[k].spec, c[k].n, &idx, &n));
         T_CHECK(n == c[k].count, "'%s': %lld", c[k].spec, (long long)n);
-        for (int64_t i = 0; i < n && i < c[k].count; i++) T_CHECK(idx[i] == c[k].idx[i], "'%s'[%lld] = %lld", c[k].spec, (long long)i, (long long)idx[i]);
+        for (int64_t i = 0; i < n && i < c[k].count; i++)
+            T_CHECK(idx[i] == c[k].idx[i], "'%s'[%lld] = %lld", c[k].spec, (long long)i, (long long)idx[i]);
         KS_FREE(idx);
     }
-    static const char *const bad[] = {"", "a", "10", "-11", "3:3", "5:2", "::0", "1:2:3:4", "1.5", "0x1", " 1", "1 ", "+1", "::-", "1:b", "99999999999999999999", "2:5:-1", ":::"};
+    static const char *const bad[] = {"",       "a",   "10", "-11", "3:3", "5:2", "::0", "1:2:3:4",
+                                      "1.5",    "0x1", " 1", "1 ",  "+1",  "::-", "1:b", "99999999999999999999",
+                                      "2:5:-1", ":::"};
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
         T_ERR(ks_slice_parse(bad[k], 10, &idx, &n), KS_ERR_ARG);
         T_CHECK(!idx && n == 0, "'%s'", bad[k]);
@@ -233,23 +258,27 @@ static void select_frames(void) {
     T_OK(ks_frames_read(temp_text(good), &f));
     T_OK(ks_frames_select(f, 3, idx, &g));
     T_CHECK(g->n_frame == 3 && g->atom_off[3] == 7 && g->Z[0] == 7 && g->Z[2] == 8 && g->Z[6] == 7, "order");
-    T_CHECK(g->charge[1] == -1 && g->external_energy[2] == -25 && g->pos[20] == 1.1 / KS_BOHR_ANG && g->external_force[11] == 2.1, "values");
+    T_CHECK(g->charge[1] == -1 && g->external_energy[2] == -25 && g->pos[20] == 1.1 / KS_BOHR_ANG &&
+                g->external_force[11] == 2.1,
+            "values");
     ks_frames_destroy(&g);
     T_ERR(ks_frames_select(f, 1, far, &g), KS_ERR_ARG);
     T_OK(ks_frames_select(f, 0, NULL, &g));
     T_CHECK(g->n_frame == 0, "empty");
     ks_frames_destroy(&g);
     ks_frames_destroy(&f);
-    T_CHECK(ks_element_number("Uup") == 0 && ks_element_number("cl") == 17 && ks_element_number("118") == 118 && ks_element_number("119") == 0 &&
-                ks_element_number("") == 0 && ks_element_number("6x") == 0 && ks_element_number("0") == 0,
+    T_CHECK(ks_element_number("Uup") == 0 && ks_element_number("cl") == 17 && ks_element_number("118") == 118 &&
+                ks_element_number("119") == 0 && ks_element_number("") == 0 && ks_element_number("6x") == 0 &&
+                ks_element_number("0") == 0,
             "element numbers");
-    T_CHECK(!ks_element_symbol(0) && !ks_element_symbol(119) && strcmp(ks_element_symbol(118), "Og") == 0, "element symbols");
+    T_CHECK(!ks_element_symbol(0) && !ks_element_symbol(119) && strcmp(ks_element_symbol(118), "Og") == 0,
+            "element symbols");
 }
 
 static void faults(const char *path) {
     int n = 0;
     for (ks_status st = KS_ERR_NOMEM; st != KS_OK && n < 500;) {
-        ks_frames *f = NULL, *g = NULL;
+        ks_frames    *f = NULL, *g = NULL;
         const int64_t idx[1] = {0};
         ks_alloc_fail_after(++n);
         st = ks_frames_read(path, &f);

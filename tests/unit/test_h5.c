@@ -11,7 +11,7 @@ extern void __lsan_enable(void) __attribute__((weak));
 /* Off, or blocks reused from HDF5's free lists would carry the wrong origin in the leak report. */
 extern int H5set_free_list_limits(int, int, int, int, int, int);
 
-static char dir[64];
+static char        dir[64];
 static const char *at(const char *name) {
     static char path[4][128];
     static int  k;
@@ -42,7 +42,7 @@ enum { BIG = 40000 };
 static double big[BIG], big2[BIG];
 
 static ks_status write_sample(const char *path) {
-    ks_status     st = KS_OK;
+    ks_status     st   = KS_OK;
     ks_h5        *file = NULL;
     const double  m[6] = {1, 2, 3, 4, 5, 6};
     const int32_t i[3] = {-1, 0, 1};
@@ -81,7 +81,7 @@ static ks_status read_sample(const char *path, int *wrong) {
     int64_t   l[2], n = 0, w[3], shape[2] = {-1, -1};
     uint8_t   u[2];
     char     *text = NULL, **names = NULL;
-    void     *fresh = NULL;
+    void     *fresh  = NULL;
     int64_t   n_name = 0;
     KS_TRY(ks_h5_open(path, &file));
     KS_TRY(ks_h5_read(file, "a/b/m", KS_H5_F64, 2, (int64_t[]){2, 3}, m));
@@ -143,7 +143,7 @@ static void round_trip(void) {
     remove(at("t.h5"));
 }
 
-#define T_MESSAGE(w1, w2) \
+#define T_MESSAGE(w1, w2)                                                                                              \
     T_CHECK(strstr(ks_error_message(), w1) && strstr(ks_error_message(), w2), "message: %s", ks_error_message())
 
 static void errors(void) {
@@ -187,8 +187,8 @@ static void errors(void) {
     T_ERR(ks_h5_get_f64(file, "/", "format", &v), KS_ERR_DATA);
     T_OK(ks_h5_get_f64(file, "a/b/m", "n", &v));
     T_CHECK(v == -7, "integers read as numbers: %g", v);
-    T_CHECK(ks_h5_exists(file, "/") && ks_h5_exists(file, "a/b") && ks_h5_exists(file, "/a/b/m") && !ks_h5_exists(file, "b") &&
-                !ks_h5_exists(file, "x/y"),
+    T_CHECK(ks_h5_exists(file, "/") && ks_h5_exists(file, "a/b") && ks_h5_exists(file, "/a/b/m") &&
+                !ks_h5_exists(file, "b") && !ks_h5_exists(file, "x/y"),
             "exists");
     T_ERR(ks_h5_write(file, "new", KS_H5_F64, 0, NULL, m), KS_ERR_ARG);
     T_ERR(ks_h5_set_i64(file, "/", "n", 1), KS_ERR_ARG);

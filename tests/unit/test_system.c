@@ -26,7 +26,8 @@ static void uracil(void) {
             int64_t       oi = fi, oj = fi;
             while (i - oi > 0 && s->ao_atom[i - oi - 1] == s->ao_atom[i]) oi++;
             while (j - oj > 0 && s->ao_atom[j - oj - 1] == s->ao_atom[j]) oj++;
-            T_CHECK((s->ao_kind[i] == s->ao_kind[j]) == (zi == zj && oi == oj), "AO %lld %lld", (long long)i, (long long)j);
+            T_CHECK((s->ao_kind[i] == s->ao_kind[j]) == (zi == zj && oi == oj), "AO %lld %lld", (long long)i,
+                    (long long)j);
         }
     }
     T_CHECK(ks_system_is_same(s, 12, Z) && !ks_system_is_same(s, 11, Z), "same");
@@ -48,7 +49,11 @@ static void formulas(void) {
     const struct {
         int32_t     n, Z[6];
         const char *text;
-    } c[] = {{3, {8, 1, 1}, "H2O"}, {2, {1, 9}, "FH"}, {3, {1, 6, 7}, "CHN"}, {4, {7, 1, 1, 1}, "H3N"}, {3, {8, 6, 8}, "CO2"}};
+    } c[]       = {{3, {8, 1, 1}, "H2O"},
+                   {2, {1, 9}, "FH"},
+                   {3, {1, 6, 7}, "CHN"},
+                   {4, {7, 1, 1, 1}, "H3N"},
+                   {3, {8, 6, 8}, "CO2"}};
     ks_basis *b = NULL;
     T_OK(ks_basis_load("sto-3g", &b));
     for (size_t k = 0; k < sizeof c / sizeof c[0]; k++) {
@@ -71,7 +76,7 @@ static void formulas(void) {
 }
 
 static void repulsion(void) {
-    const int32_t Z[3]   = {8, 1, 1};
+    const int32_t Z[3]    = {8, 1, 1};
     double        pos[18] = {0, 0, 0, 3, 4, 0, 0, 0, -2, /**/ 1, 1, 1, 1, 1, 3, 1, 5, 1};
     double        e[2];
     ks_basis     *b = NULL;
@@ -84,7 +89,8 @@ static void repulsion(void) {
     T_OK(ks_nuclear_repulsion(s, 0, NULL, NULL));
     pos[9 + 6] = pos[9], pos[9 + 7] = pos[10], pos[9 + 8] = pos[11] + 9e-4;
     T_ERR(ks_nuclear_repulsion(s, 2, pos, e), KS_ERR_DATA);
-    T_CHECK(strstr(ks_error_message(), "frame 1") && strstr(ks_error_message(), "atoms 0 and 2"), "%s", ks_error_message());
+    T_CHECK(strstr(ks_error_message(), "frame 1") && strstr(ks_error_message(), "atoms 0 and 2"), "%s",
+            ks_error_message());
     pos[4] = NAN;
     T_ERR(ks_nuclear_repulsion(s, 1, pos, e), KS_ERR_DATA);
     T_ERR(ks_nuclear_repulsion(s, -1, pos, e), KS_ERR_ARG);

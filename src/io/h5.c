@@ -1,10 +1,12 @@
 /* h5.c -- HDF5 files, groups and links; see h5.h. */
+#define _GNU_SOURCE /* memfd_create */
 #include "io/h5_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -187,10 +189,12 @@ done:
 ks_status ks_h5_flush(ks_h5 *file) {
     ks_status st = KS_OK;
     KS_CHECK(file, KS_ERR_ARG, "HDF5: no file");
+    KS_CHECK(!file->abandoned, KS_ERR_IO, "%s: an earlier write to the file failed", file->path);
     ks_h5_quiet();
     KS_H5_TRY(H5Fflush(file->id, H5F_SCOPE_GLOBAL), "writing", "/");
     KS_TRY(sync_path(file->temporary ? file->temporary : file->path, O_RDWR));
 done:
+    if (st != KS_OK && file) ks_h5_abandon(file);
     return st;
 }
 
@@ -222,10 +226,21 @@ done:
     return st;
 }
 
+void ks_h5_abandon(ks_h5 *file) {
+    void *handle = NULL;
+    if (file->abandoned || file->id < 0 || H5Fget_vfd_handle(file->id, H5P_DEFAULT, &handle) < 0 || !handle) return;
+    file->abandoned  = 1;
+    const int memory = memfd_create("ksgrad-abandoned", MFD_CLOEXEC);
+    if (memory < 0) return;
+    dup2(memory, *(const int *)handle);
+    close(memory);
+}
+
 void ks_h5_close(ks_h5 **pfile) {
     if (!pfile || !*pfile) return;
     ks_h5 *f = *pfile;
     ks_h5_quiet();
+    if (f->temporary) ks_h5_abandon(f); /* it will be removed: no need to write what is left of it */
     if (f->id >= 0) H5Fclose(f->id);
     if (f->temporary) remove(f->temporary);
     KS_FREE(f->temporary);
@@ -240,6 +255,8 @@ ks_status ks_h5_check_writable(const ks_h5 *file, const char *object, int rows) 
     KS_CHECK(file->mode == KS_H5_MODE_NEW || (rows && file->mode == KS_H5_MODE_ROWS), KS_ERR_ARG,
              "%s: '%s' cannot be written, the file was opened for %s", file->path, object,
              file->mode == KS_H5_MODE_READ ? "reading" : "writing rows");
+    KS_CHECK(!file->abandoned, KS_ERR_IO, "%s: '%s' is not written, an earlier write to the file failed", file->path,
+             object);
 done:
     return st;
 }
@@ -272,7 +289,7 @@ ks_status ks_h5_group(ks_h5 *file, const char *path) {
     KS_TRY(ks_h5_check_writable(file, path, 0));
     if (ks_h5_exists(file, path)) {
         g = H5Gopen2(file->id, *path ? path : "/", H5P_DEFAULT);
-        KS_CHECK(g >= 0, KS_ERR_HDF5, "%s: '%s' exists and is not a group", file->path, path);
+        KS_CHECK(g >= 0, KS_ERR_ARG, "%s: '%s' exists and is not a group", file->path, path);
         goto done;
     }
     lcpl = H5Pcreate(H5P_LINK_CREATE);
@@ -281,6 +298,7 @@ ks_status ks_h5_group(ks_h5 *file, const char *path) {
     g = H5Gcreate2(file->id, path, lcpl, H5P_DEFAULT, H5P_DEFAULT);
     KS_H5_TRY(g, "creating group", path);
 done:
+    if (st == KS_ERR_HDF5) ks_h5_abandon(file);
     if (g >= 0) H5Gclose(g);
     if (lcpl >= 0) H5Pclose(lcpl);
     return st;

@@ -69,7 +69,9 @@ ks_status ks_h5_write_string(ks_h5 *file, const char *path, const char *text) {
     d = H5Dcreate2(file->id, path, type, space, lcpl, H5P_DEFAULT, H5P_DEFAULT);
     KS_H5_TRY(d, "creating text", path);
     KS_H5_TRY(H5Dwrite(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text), "writing text", path);
+    KS_H5_TRY(H5Dflush(d), "writing text", path);
 done:
+    if (st == KS_ERR_HDF5) ks_h5_abandon(file);
     if (d >= 0) H5Dclose(d);
     if (lcpl >= 0) H5Pclose(lcpl);
     if (space >= 0) H5Sclose(space);
@@ -115,6 +117,7 @@ static ks_status set_attr(ks_h5 *file, const char *object, const char *name, hid
     KS_H5_TRY(a, "creating attribute", name);
     KS_H5_TRY(H5Awrite(a, mtype, value), "writing attribute", name);
 done:
+    if (st == KS_ERR_HDF5) ks_h5_abandon(file);
     if (a >= 0) H5Aclose(a);
     if (space >= 0) H5Sclose(space);
     if (o >= 0) H5Oclose(o);

@@ -119,7 +119,9 @@ ks_status ks_h5_write(ks_h5 *file, const char *path, ks_h5_type type, int rank, 
     KS_CHECK(data || n == 0, KS_ERR_ARG, "%s: '%s': no data for %lld values", file->path, path, (long long)n);
     KS_TRY(new_dataset(file, path, type, rank, shape, 0, &d));
     if (n) KS_H5_TRY(H5Dwrite(d, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "writing dataset", path);
+    KS_H5_TRY(H5Dflush(d), "writing dataset", path); /* chunks wait in a cache; closing must have nothing to write */
 done:
+    if (st == KS_ERR_HDF5) ks_h5_abandon(file);
     if (d >= 0) H5Dclose(d);
     return st;
 }
@@ -130,7 +132,9 @@ ks_status ks_h5_reserve(ks_h5 *file, const char *path, ks_h5_type type, int rank
     KS_CHECK(file && path, KS_ERR_ARG, "HDF5: NULL argument");
     ks_h5_quiet();
     KS_TRY(new_dataset(file, path, type, rank, shape, flags, &d));
+    KS_H5_TRY(H5Dflush(d), "creating dataset", path);
 done:
+    if (st == KS_ERR_HDF5) ks_h5_abandon(file);
     if (d >= 0) H5Dclose(d);
     return st;
 }
@@ -331,7 +335,9 @@ static ks_status rows(ks_h5 *file, const char *path, ks_h5_type type, int64_t fi
     KS_H5_TRY(mspace, "selecting rows of", path);
     if (from) KS_H5_TRY(H5Dwrite(d, memory_type(type), mspace, fspace, H5P_DEFAULT, from), "writing rows of", path);
     else KS_H5_TRY(H5Dread(d, memory_type(type), mspace, fspace, H5P_DEFAULT, to), "reading rows of", path);
+    if (from) KS_H5_TRY(H5Dflush(d), "writing rows of", path);
 done:
+    if (st == KS_ERR_HDF5 && from) ks_h5_abandon(file);
     if (mspace >= 0) H5Sclose(mspace);
     if (fspace >= 0) H5Sclose(fspace);
     if (d >= 0) H5Dclose(d);

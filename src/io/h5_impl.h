@@ -11,6 +11,7 @@ struct ks_h5 {
     ks_h5_mode mode;
     char      *path;      /* final name */
     char      *temporary; /* name on disk until published (KS_H5_MODE_NEW), else NULL */
+    int        abandoned; /* ks_h5_abandon was called: nothing more reaches the disk */
 };
 
 /* Switches HDF5's own printing off in this thread and forgets older errors. First call of every entry point. */
@@ -21,6 +22,11 @@ const char *ks_h5_why(void);
 /* For H5 calls that return a negative value on failure. Needs st, done and `file`. */
 #define KS_H5_TRY(call, what, object)                                                                                  \
     KS_CHECK((call) >= 0, KS_ERR_HDF5, "%s: %s '%s' failed: %s", file->path, (what), (object), ks_h5_why())
+
+/* Points the file's descriptor to anonymous memory. Called after a failed write, before anything is closed: HDF5
+ * flushes when it closes, and when that fails (a full disk) it frees the object but keeps its number, which crashes
+ * later. */
+void ks_h5_abandon(ks_h5 *file);
 
 KS_NODISCARD ks_status ks_h5_check_writable(const ks_h5 *file, const char *object, int rows);
 #endif

@@ -514,6 +514,32 @@ static void damage_and_faults(void) {
     ks_frames_destroy(&f);
 }
 
+/* A failed allocation while splits and labels are written leaves what was there. */
+static void write_faults(void) {
+    ks_frames      *f        = mixture(1);
+    const int64_t   sizes[3] = {2, 2, -1}, all[2] = {3, 4}, n_ao[2] = {ao_of(3), ao_of(4)};
+    int             n = 0, wrong = 0;
+    ks_label_method other = method;
+    other.grid_level      = 1;
+    for (ks_status st = KS_ERR_NOMEM; st != KS_OK && n < 3000;) {
+        ks_split        *s = NULL;
+        ks_label_writer *w = NULL;
+        ks_alloc_fail_after(++n);
+        st = ks_split_make("numpy-legacy", (uint64_t)n, 7, sizes, &s);
+        if (st == KS_OK) st = ks_data_split_write(at("d.h5"), "faulty", s, 1);
+        if (st == KS_OK) st = ks_data_labels_reserve(at("d.h5"), &other, 2, all, n_ao);
+        if (st == KS_OK) st = ks_label_writer_open(at("d.h5"), &other, &w);
+        if (st == KS_OK) st = put_label(w, 3);
+        const ks_status closed = ks_label_writer_close(&w);
+        ks_alloc_fail_after(0);
+        T_CHECK((st == KS_OK || st == KS_ERR_NOMEM) && closed == KS_OK, "allocation %d: %s", n, ks_error_message());
+        T_OK(read_all(at("d.h5"), f, &wrong));
+        ks_split_destroy(&s);
+    }
+    T_CHECK(n > 100 && n < 3000 && wrong == 0, "%d allocations, %d differences", n, wrong);
+    ks_frames_destroy(&f);
+}
+
 int main(void) {
     snprintf(dir, sizeof dir, "/tmp/ksgrad_data_%d", (int)getpid());
     if (mkdir(dir, 0700) != 0 || H5set_free_list_limits(0, 0, 0, 0, 0, 0) < 0) return 1;
@@ -524,6 +550,7 @@ int main(void) {
     labels();
     damaged_label();
     damage_and_faults();
+    write_faults();
     remove(at("d.h5"));
     T_CHECK(rmdir(dir) == 0, "files left in %s", dir);
     return t_done("data", 300);

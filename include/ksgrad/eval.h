@@ -1,5 +1,5 @@
 /* eval.h -- metrics of predicted Hamiltonians against converged references, frames in micro-batches, the
- * evaluation of a model, and the gradient check of a whole step.  Definitions: method.md section 4.
+ * evaluation of a model, and the gradient check of a whole step.  Definitions: src/README.md section 6.
  *
  * Energy, dipole and commutator of a prediction belong to its last density (the energy's); eps, psi and gap are
  * those of the Hamiltonian H that the refinement scheme reports. */

@@ -1,7 +1,7 @@
 /* model.h -- networks: geometry tensors of a batch -> symmetric W per frame, H0 = F0 + W.
  *
  * A model is a table of functions and an opaque state; nothing outside src/model/<kind>.c knows its tensors.
- * The first kind is "qpt", the transformer of arXiv 2402.04030 with this project's options (method.md 2). */
+ * The first kind is "qpt", the transformer of arXiv 2402.04030 with this project's options. */
 #ifndef KS_MODEL_H
 #define KS_MODEL_H
 #include "ksgrad/batch.h"

@@ -1,7 +1,7 @@
 /* refine.h -- from a predicted H to an energy: Fock builds, refinement schemes, their adjoint.
  *
  * F[P] = Hcore + J[P] - (a/2) K[P] + Vxc[P];  E[P] = E_nuc + tr(P Hcore) + 1/2 tr(P (J - (a/2) K)) + Exc.
- * P(F): F C = S C e, P = 2 C_occ C_occ^T (aufbau, idempotent).  Schemes: method.md section 2.3, summarised in src/scf/refine.c. */
+ * P(F): F C = S C e, P = 2 C_occ C_occ^T (aufbau, idempotent).  Schemes: src/README.md section 3. */
 #ifndef KS_REFINE_H
 #define KS_REFINE_H
 #include "ksgrad/batch.h"

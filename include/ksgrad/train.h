@@ -1,7 +1,7 @@
 /* train.h -- training: data of a run, memory plan, the step, validation, the run loop.
  *
- * A step (method.md 1 and 2): network -> W, H0 = F0 + W, refinement and loss with their adjoint, adjoint of the network,
- * global norm, clip, AdamW. The geometry tensors lie in a pool (train.reuse, engine.md 6). */
+ * A step: network -> W, H0 = F0 + W, refinement and loss with their adjoint, adjoint of the network,
+ * global norm, clip, AdamW. The geometry tensors lie in a pool (train.reuse). */
 #ifndef KS_TRAIN_H
 #define KS_TRAIN_H
 #include <signal.h>
@@ -96,7 +96,7 @@ KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out)
 KS_NODISCARD ks_status ks_trainer_validate(ks_trainer *trainer, ks_valid_result *out, int *is_best);
 int64_t                ks_trainer_best_step(const ks_trainer *trainer);
 
-/* ---- a whole run in a run folder (ecosystem.md 3.5) ---- */
+/* ---- a whole run in a run folder ---- */
 
 typedef enum ks_resume { KS_RESUME_AUTO, KS_RESUME_NEVER, KS_RESUME_MUST } ks_resume;
 

@@ -1,4 +1,4 @@
-/* qpt.c -- the transformer of arXiv 2402.04030 with this project's options (method.md 1, 2.2): parameters, tables of a
+/* qpt.c -- the transformer of arXiv 2402.04030 with this project's options (src/README.md section 5): parameters, tables of a
  * composition, layout of the activations. Forward and adjoint: qpt_step.c.
  *
  *   u = feature(R (r - c)) Wp^T + bp per atom;  x = table[kind] / sqrt(d) + u[atom of the AO]

@@ -6,7 +6,7 @@
 #define KS_REFINE_IMPL_H
 #include "scf/scf_impl.h"
 
-/* Tikhonov term of the mixing weights, relative to the largest squared residual (method.md 2.3). */
+/* Tikhonov term of the mixing weights, relative to the largest squared residual (src/README.md section 3). */
 #define KS_MIX_RIDGE 1e-10
 
 typedef enum ks_node_kind {

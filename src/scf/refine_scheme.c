@@ -7,7 +7,7 @@
  *   cdiis     P_{k+1} = P(F_ext), F_ext = sum w_i F_i, w from the commutators; H = F_ext with the last build
  *   anderson  P_{k+1} = sum w_i (P_i + 0.3 D_i) for k < K - 1; P_K = P(sum_{i<K} w_i F_i); H = sum w_k F_k
  *   damped    M_1 = H0, P_k = P(M_k), M_{k+1} = (M_k + F_k)/2; H = M_{K+1}
- * The energy is always taken at an idempotent density (method.md 1). Residuals are in the Loewdin basis. */
+ * The energy is always taken at an idempotent density (src/README.md section 3). Residuals are in the Loewdin basis. */
 #include "scf/refine_impl.h"
 
 static const struct {

@@ -1,4 +1,4 @@
-/* eval_metrics.c -- error measures of one frame and their means (method.md section 4). */
+/* eval_metrics.c -- error measures of one frame and their means (src/README.md section 6). */
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>

@@ -33,7 +33,7 @@ static void test_defaults(void) {
     T_CHECK(m.grid_level == 3 && m.n_spin == 1 && m.xc && !strcmp(m.xc->name, "b3lyp5"), "method record");
 }
 
-/* The published settings, as they stand in interface.md, and a JSON file. */
+/* The published settings of arXiv 2402.04030, and a JSON file. */
 static void test_values(void) {
     static const char *const yaml =
         "version: 1\n"

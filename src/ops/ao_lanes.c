@@ -27,14 +27,21 @@ KS_LANE_FN void center_panel(ks_panel_center *c, int32_t atom, const double *R, 
     for (int k = 1; k < KS_LANES; k++) c->r2_min = low[k] < c->r2_min ? low[k] : c->r2_min;
 }
 
-/* l is a literal at the call sites. */
+/* l is a literal at the call sites. The primitives run outside, so that the exponentials of all points overlap. */
 KS_LANE_FN void shell_panel(int l, int n_prim, const double *exponent, const double *coef, const ks_panel_center *c,
                             int gga, int64_t comp, double *phi) {
+    double radial[2][KS_PANEL] = {{0.0}, {0.0}};
+    for (int k = 0; k < n_prim; k++)
+        for (int g = 0; g < KS_PANEL; g += KS_LANES) {
+            ks_lane R = ks_lane_load(radial[0] + g), R1 = ks_lane_load(radial[1] + g);
+            ks_ao_radial_add(exponent[k], coef[k], ks_lane_load(c->r2 + g), &R, &R1);
+            ks_lane_store(radial[0] + g, R);
+            ks_lane_store(radial[1] + g, R1);
+        }
     for (int g = 0; g < KS_PANEL; g += KS_LANES) {
-        ks_lane R, R1, value[KS_AO_SHELL_MAX], grad[3][KS_AO_SHELL_MAX];
-        ks_ao_radial(n_prim, exponent, coef, ks_lane_load(c->r2 + g), &R, &R1);
-        ks_ao_angular(l, ks_lane_load(c->d[0] + g), ks_lane_load(c->d[1] + g), ks_lane_load(c->d[2] + g), R, R1, value,
-                      grad);
+        ks_lane value[KS_AO_SHELL_MAX], grad[3][KS_AO_SHELL_MAX];
+        ks_ao_angular(l, ks_lane_load(c->d[0] + g), ks_lane_load(c->d[1] + g), ks_lane_load(c->d[2] + g),
+                      ks_lane_load(radial[0] + g), ks_lane_load(radial[1] + g), value, grad);
         for (int m = 0; m < 2 * l + 1; m++) ks_lane_store(phi + m * KS_PANEL + g, value[m]);
         if (gga)
             for (int i = 0; i < 3; i++)

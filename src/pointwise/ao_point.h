@@ -12,17 +12,17 @@ enum { KS_AO_SHELL_MAX = 5 }; /* functions of a d shell */
 #define KS_Y_D0 0.31539156525252005 /* 2 z^2 - x^2 - y^2 */
 #define KS_Y_D2 0.5462742152960396  /* x^2 - y^2 */
 
-/* R = sum_k c_k exp(-a_k r^2) and its derivative along r divided by r: R1 = -2 sum_k a_k c_k exp(-a_k r^2). */
+/* One primitive's share of R = sum_k c_k exp(-a_k r^2) and of R1 = (dR/dr)/r = -2 sum_k a_k c_k exp(-a_k r^2). */
+KS_LANE_FN void ks_ao_radial_add(double exponent, double coef, ks_lane r2, ks_lane *R, ks_lane *R1) {
+    const ks_lane e = coef * ks_lane_exp(-exponent * r2);
+    *R += e;
+    *R1 -= (2.0 * exponent) * e;
+}
+
 KS_LANE_FN void ks_ao_radial(int n_prim, const double *exponent, const double *coef, ks_lane r2, ks_lane *R,
                              ks_lane *R1) {
-    ks_lane s = ks_lane_set(0.0), s1 = s;
-    for (int k = 0; k < n_prim; k++) {
-        const ks_lane e = coef[k] * ks_lane_exp(-exponent[k] * r2);
-        s += e;
-        s1 -= (2.0 * exponent[k]) * e;
-    }
-    *R  = s;
-    *R1 = s1;
+    *R = *R1 = ks_lane_set(0.0);
+    for (int k = 0; k < n_prim; k++) ks_ao_radial_add(exponent[k], coef[k], r2, R, R1);
 }
 
 /* chi = Y R, grad chi = grad Y R + Y R1 (x, y, z). value (2l+1), grad (3, KS_AO_SHELL_MAX). */

@@ -44,7 +44,7 @@ KS_NODISCARD ks_status ks_model_set_reference(ks_model *model, int64_t n_atom, c
 int64_t                ks_model_n_reference(const ks_model *model);
 KS_NODISCARD ks_status ks_model_get_reference(const ks_model *model, int64_t k, int64_t *n_atom, const int32_t **Z, const double **pos_host);
 
-/* W (batch matrix, lab frame, symmetric), overwritten. want_adj keeps the activations for one following ks_model_adj. */
+/* W (batch matrix, lab frame, symmetric to rounding), overwritten. want_adj keeps the activations for one following ks_model_adj. */
 KS_NODISCARD ks_status ks_model_fwd(ks_ctx *ctx, ks_model *model, const ks_batch *batch, int want_adj, double *W);
 /* Parameter gradients += d<W_bar, W>/d parameters. */
 KS_NODISCARD ks_status ks_model_adj(ks_ctx *ctx, ks_model *model, const ks_batch *batch, const double *W_bar);

@@ -12,6 +12,10 @@
  * enough tiles for one uracil (132 rows) on a few cores. */
 enum { TILE_ROWS = 96, TILE_COLS = 192, ROW_BLOCK = 64, FLAT_BLOCK = 8192, CHANNEL_BLOCK = 64 };
 
+/* Below about 10 us of work a parallel region costs more than it gains: one thread does it. The cuts, and with them the
+ * results, stay the same. Multiply-adds of a product; elements of a pass over memory. */
+enum { PARALLEL_PRODUCT = 1 << 19, PARALLEL_ELEMENTS = 1 << 15 };
+
 /* Chosen once: the instruction set does not change while the program runs. */
 static const ks_net_lanes *lanes_now(void) {
     static _Atomic(const ks_net_lanes *) chosen;

@@ -285,26 +285,26 @@ static void test_single(ks_ctx *ctx, const bench *t) {
 }
 
 /* 1, 2 and 3 threads, and a second run: the same bits in W and in every gradient. */
-static void test_threads(const bench *t, ks_precision prec) {
+static void test_threads(const ks_batch *batch, int64_t size, ks_model_options o) {
     double *W0 = NULL;
     void   *g0 = NULL;
     for (int pass = 0; pass < 4; pass++) {
         ks_ctx              *ctx = NULL;
+        ks_model            *m   = NULL;
         const ks_ctx_options opt = {"cpu", pass < 3 ? pass + 1 : 2};
-        ks_model_options     o   = options();
         T_OK(ks_ctx_create(&opt, &ctx));
-        o.precision = prec;
-        ks_model *m = make(ctx, t, &o, 0);
-        double   *W = forward(ctx, m, &t->batch, t->size, 1);
+        T_OK(ks_model_create(ctx, &o, 3, &m));
+        mc_stir(m);
+        double *W = forward(ctx, m, batch, size, 1);
         T_OK(ks_params_zero_grad(ks_model_params(m)));
-        T_OK(ks_model_adj(ctx, m, &t->batch, W));
+        T_OK(ks_model_adj(ctx, m, batch, W));
         const size_t bytes = (size_t)ks_params_total(ks_model_params(m)) * ks_params_elem_bytes(ks_model_params(m));
         if (pass == 0) {
             W0 = W;
             T_OK(ks_host_alloc((int64_t)bytes, 1, &g0));
             memcpy(g0, ks_params_flat(ks_model_params(m), 'g'), bytes);
         } else {
-            T_CHECK(!memcmp(W, W0, (size_t)t->size * sizeof *W), "W changes with %d threads", opt.threads);
+            T_CHECK(!memcmp(W, W0, (size_t)size * sizeof *W), "W changes with %d threads", opt.threads);
             T_CHECK(!memcmp(ks_params_flat(ks_model_params(m), 'g'), g0, bytes), "gradient changes with %d threads",
                     opt.threads);
             KS_FREE(W);
@@ -314,6 +314,24 @@ static void test_threads(const bench *t, ks_precision prec) {
     }
     KS_FREE(W0);
     ks_host_free(&g0);
+}
+
+/* Large enough that every op leaves the calling thread (the limits are in src/ops/net_cpu.c): 640 tokens, 208 channels. */
+static void test_threads_large(ks_ctx *ctx, ks_precision prec) {
+    const int32_t    Z[8]    = {4, 4, 4, 4, 4, 4, 4, 4};
+    int32_t          slot[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    ks_model_options o       = options();
+    model_case       c;
+    mc_system(&c, 8, Z, "L");
+    mc_tensors(&c, ctx, 8);
+    ks_segment seg   = {&c.tensors, 8, slot};
+    ks_batch   batch = {1, &seg};
+    o.d_model        = 208;
+    o.heads          = 4;
+    o.layers         = 1;
+    o.precision      = prec;
+    test_threads(&batch, 8 * c.sys.n_ao * c.sys.n_ao, o);
+    mc_free(&c);
 }
 
 /* Warm steps allocate nothing, ks_model_bytes says what one frame takes, and every failing allocation is survived. */
@@ -435,8 +453,10 @@ int main(void) {
     test_batching(ctx, &t);
     test_permutation(ctx);
     test_single(ctx, &t);
-    test_threads(&t, KS_FP32);
-    test_threads(&t, KS_FP64);
+    o = options();
+    test_threads(&t.batch, t.size, o);
+    test_threads_large(ctx, KS_FP32);
+    test_threads_large(ctx, KS_FP64);
     test_memory(ctx, &t);
     test_refusals(ctx, &t);
     bench_free(&t);

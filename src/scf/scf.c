@@ -25,7 +25,7 @@ typedef struct seg_run {
     const ks_scf_options *opt;
     ks_seg                all, act;
     int32_t              *id, *slot, *keep; /* (n_frame) host: place in the segment and slot of the active frames */
-    int32_t              *met;              /* (n_frame) host: cycles since the criterion was met */
+    int32_t              *met;              /* (n_frame) host: cycles since the criterion was met; -1: start not finite */
     double               *P, *F, *Fx, *C, *eps, *c, *JK, *Vxc, *tmp; /* backend, (n_frame, n_spin, n, n); eps (n_frame, n_spin, n) */
     double               *E, *n_elec, *norm;                         /* (n_frame) backend */
     double               *E_host, *E_last, *n_elec_host, *norm_host; /* (n_frame) host */
@@ -71,6 +71,10 @@ static ks_status start(ks_ctx *ctx, seg_run *r, const double *guess_F, const dou
         KS_TRY(ks_combine(ctx, B, 1, 1, &e0, 0, r->E));
         KS_TRY(ks_mem_to_host(ctx, r->E_last, r->E, (size_t)B * sizeof *r->E));
     }
+    KS_TRY(ks_dot(ctx, B, len, 1.0, ks_vec_dense(r->Fx, len), ks_vec_dense(r->Fx, len), 0, r->norm, 1));
+    KS_TRY(ks_mem_to_host(ctx, r->norm_host, r->norm, (size_t)B * sizeof *r->norm));
+    for (int64_t f = 0; f < B; f++)
+        if (!isfinite(r->norm_host[f])) r->met[f] = -1;
 done:
     return st;
 }
@@ -98,13 +102,13 @@ static ks_status retire(ks_ctx *ctx, seg_run *r, int n_cycle, ks_scf_frame *fram
     int64_t       n_keep = 0;
     for (int64_t b = 0; b < r->n_act; b++) {
         ks_scf_frame *fr = &frames[r->id[b]];
-        const int     finite = isfinite(r->E_host[b]) && isfinite(r->norm_host[b]);
+        const int     finite = r->met[b] >= 0 && isfinite(r->E_host[b]) && isfinite(r->norm_host[b]);
         fr->cycles           = n_cycle;
         fr->energy           = r->E_host[b];
         fr->grad_rms         = sqrt(r->norm_host[b]);
         fr->n_elec_grid      = r->n_elec_host[b];
         const double change = fabs(r->E_host[b] - r->E_last[b]);
-        const int    met    = r->met[b] ? r->met[b] + 1 : change < r->opt->conv_energy && fr->grad_rms < r->opt->conv_grad;
+        const int    met    = r->met[b] > 0 ? r->met[b] + 1 : change < r->opt->conv_energy && fr->grad_rms < r->opt->conv_grad;
         const int    still  = change < fmax(0.1 * r->opt->conv_energy, ENERGY_NOISE);
         fr->converged       = finite && met;
         if (finite && !(met == 2 && still) && met < 3 && n_cycle < r->opt->max_cycle) {

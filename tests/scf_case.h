@@ -12,11 +12,11 @@ typedef struct t_pool {
     ks_tensors *ts;
 } t_pool;
 
-static inline t_pool t_pool_make(ks_ctx *ctx, const char *basis, const char *xc, int level, int64_t n_atom, const int32_t *Z,
-                                 int64_t n_frame, const double *pos, const int32_t *charge) {
-    t_pool       p      = {0};
-    ks_method    method = {.grid_level = level, .guess = KS_GUESS_MINAO, .n_spin = 1};
-    int32_t      slot[64];
+static inline t_pool t_pool_make(ks_ctx *ctx, const char *basis, const char *xc, int level, int64_t n_atom,
+                                 const int32_t *Z, int64_t n_frame, const double *pos, const int32_t *charge) {
+    t_pool    p      = {0};
+    ks_method method = {.grid_level = level, .guess = KS_GUESS_MINAO, .n_spin = 1};
+    int32_t   slot[64];
     for (int i = 0; i < 64; i++) slot[i] = i;
     T_OK(ks_xc_find(xc, &method.xc));
     T_OK(ks_basis_load(basis, &p.basis));
@@ -33,11 +33,12 @@ static inline void t_pool_drop(t_pool *p) {
 
 /* Water and HCN (bohr), and frames of them moved by up to 0.1 bohr. */
 static const int32_t T_WATER_Z[3]   = {8, 1, 1};
-static const double  T_WATER_POS[9] = {0, 0, 0.2216648744, 0, 1.4309006215, -0.8866594976, 0, -1.4309006215, -0.8866594976};
-static const int32_t T_HCN_Z[3]     = {1, 6, 7};
-static const double  T_HCN_POS[9]   = {0, 0, -2.0220069533, 0.0188972612, 0, 0, 0, 0.0377945225, 2.1731850432};
+static const double  T_WATER_POS[9] = {
+     0, 0, 0.2216648744, 0, 1.4309006215, -0.8866594976, 0, -1.4309006215, -0.8866594976};
+static const int32_t T_HCN_Z[3]   = {1, 6, 7};
+static const double  T_HCN_POS[9] = {0, 0, -2.0220069533, 0.0188972612, 0, 0, 0, 0.0377945225, 2.1731850432};
 static inline void   t_moved(const double *ref, int64_t n_atom, int64_t n_frame, uint64_t key, double *pos) {
-    for (int64_t i = 0; i < n_frame * n_atom * 3; i++)
+      for (int64_t i = 0; i < n_frame * n_atom * 3; i++)
         pos[i] = ref[i % (n_atom * 3)] + 0.1 * (2.0 * ks_rng_uniform(key, KS_STREAM_TEST, 7, (uint64_t)i) - 1.0);
 }
 
@@ -48,8 +49,12 @@ static inline double *t_dev(ks_ctx *ctx, int64_t n) {
     T_OK(ks_mem_zero(ctx, d, (size_t)n * sizeof *d));
     return d;
 }
-static inline void t_put(ks_ctx *ctx, double *d, const double *h, int64_t n) { T_OK(ks_mem_to_backend(ctx, d, h, (size_t)n * sizeof *h)); }
-static inline void t_get(ks_ctx *ctx, double *h, const double *d, int64_t n) { T_OK(ks_mem_to_host(ctx, h, d, (size_t)n * sizeof *h)); }
+static inline void t_put(ks_ctx *ctx, double *d, const double *h, int64_t n) {
+    T_OK(ks_mem_to_backend(ctx, d, h, (size_t)n * sizeof *h));
+}
+static inline void t_get(ks_ctx *ctx, double *h, const double *d, int64_t n) {
+    T_OK(ks_mem_to_host(ctx, h, d, (size_t)n * sizeof *h));
+}
 static inline double *t_host(int64_t n) { return calloc((size_t)(n ? n : 1), sizeof(double)); }
 
 static inline double t_max_diff(int64_t n, const double *a, const double *b) {
@@ -58,7 +63,8 @@ static inline double t_max_diff(int64_t n, const double *a, const double *b) {
     return worst;
 }
 
-/* S^1/2 N S^1/2 with symmetric N of normal numbers: a random symmetric matrix of size `scale` in the Loewdin basis, one per frame. */
+/* S^1/2 N S^1/2 with symmetric N of normal numbers: a random symmetric matrix of size `scale` in the Loewdin basis,
+ * one per frame. */
 static inline void t_random_sym(ks_ctx *ctx, const ks_batch *batch, uint64_t key, double scale, double *host) {
     uint64_t at = 0;
     for (int64_t s = 0; s < batch->n_segment; s++) {
@@ -69,7 +75,8 @@ static inline void t_random_sym(ks_ctx *ctx, const ks_batch *batch, uint64_t key
             double *out = host + ks_batch_mat_offset(batch, s) + f * nn;
             t_get(ctx, half, ts->S_half + batch->segment[s].slot[f] * nn, nn);
             for (int64_t i = 0; i < n; i++)
-                for (int64_t j = 0; j <= i; j++) N[i * n + j] = N[j * n + i] = scale * ks_rng_normal(key, KS_STREAM_TEST, 3, at++);
+                for (int64_t j = 0; j <= i; j++)
+                    N[i * n + j] = N[j * n + i] = scale * ks_rng_normal(key, KS_STREAM_TEST, 3, at++);
             for (int64_t i = 0; i < n; i++)
                 for (int64_t j = 0; j < n; j++) {
                     double v = 0.0;

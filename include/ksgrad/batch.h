@@ -31,9 +31,9 @@ typedef struct ks_tensors {
     ks_method        method;
     int64_t          capacity;
     /* per slot; backend memory */
-    double  *pos;   /* (cap, n_atom, 3) */
-    double  *e_nuc; /* (cap) */
-    int32_t *n_occ; /* (cap, n_spin) doubly occupied orbitals; host memory */
+    double  *pos;               /* (cap, n_atom, 3) */
+    double  *e_nuc;             /* (cap) */
+    int32_t *n_occ;             /* (cap, n_spin) doubly occupied orbitals; host memory */
     double  *S, *T, *V, *hcore; /* (cap, n, n) */
     double  *dip;               /* (cap, 3, n, n) */
     double  *S_half, *X;        /* (cap, n, n) S^1/2 and X = S^-1/2 (Loewdin) */
@@ -48,11 +48,12 @@ typedef struct ks_tensors {
 /* Electrons in an occupied orbital: 2 for closed shells. */
 static inline double ks_method_occ(const ks_method *method) { return 2.0 / method->n_spin; }
 
-KS_NODISCARD ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity, ks_tensors **out);
+KS_NODISCARD ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity,
+                                         ks_tensors **out);
 void                   ks_tensors_destroy(ks_tensors **tensors);
 KS_NODISCARD ks_status ks_tensors_bytes(const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot);
-/* Fills slots from pos (n_frame, n_atom, 3) and charge (n_frame), host memory; charge NULL: neutral. An odd number of electrons
- * is KS_ERR_UNSUPPORTED (open shells are not there yet). */
+/* Fills slots from pos (n_frame, n_atom, 3) and charge (n_frame), host memory; charge NULL: neutral. An odd number of
+ * electrons is KS_ERR_UNSUPPORTED (open shells are not there yet). */
 KS_NODISCARD ks_status ks_tensors_build(ks_tensors *tensors, int64_t n_frame, const int32_t *slot, const double *pos,
                                         const int32_t *charge);
 
@@ -68,12 +69,13 @@ typedef struct ks_batch {
 } ks_batch;
 
 int64_t ks_batch_n_frame(const ks_batch *batch);
-int64_t ks_batch_mat_size(const ks_batch *batch);                        /* doubles in a batch matrix */
+int64_t ks_batch_mat_size(const ks_batch *batch); /* doubles in a batch matrix */
 int64_t ks_batch_mat_offset(const ks_batch *batch, int64_t segment);
-int64_t ks_batch_vec_size(const ks_batch *batch);                        /* doubles in per-orbital data: sum B n_spin n */
+int64_t ks_batch_vec_size(const ks_batch *batch); /* doubles in per-orbital data: sum B n_spin n */
 int64_t ks_batch_vec_offset(const ks_batch *batch, int64_t segment);
-int64_t ks_batch_frame_offset(const ks_batch *batch, int64_t segment);   /* index of a segment's first frame */
-/* Gathers a per-slot array (e.g. tensors->F0) of every segment into a batch matrix. which: offset of the double* member. */
+int64_t ks_batch_frame_offset(const ks_batch *batch, int64_t segment); /* index of a segment's first frame */
+/* Gathers a per-slot array (e.g. tensors->F0) of every segment into a batch matrix. which: offset of the double*
+ * member. */
 KS_NODISCARD ks_status ks_batch_gather(ks_ctx *ctx, const ks_batch *batch, size_t member_offset, double *out);
 
 #ifdef __cplusplus

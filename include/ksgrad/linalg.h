@@ -34,8 +34,8 @@ static inline ks_mats ks_mats_pool(const double *ptr, int64_t n, const int32_t *
 
 /* C (n_mat, m, n) = alpha op(A) op(B) + beta C with op(A) m x k, op(B) k x n; op is the transpose when its flag is 1.
  * beta is 0 (overwrites, C may hold anything) or 1. */
-KS_NODISCARD ks_status ks_gemm(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, double alpha,
-                               ks_mats a, ks_mats b, double beta, double *c);
+KS_NODISCARD ks_status ks_gemm(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k,
+                               double alpha, ks_mats a, ks_mats b, double beta, double *c);
 
 /* out (n_mat, n, n) = A^T B A, or A B A^T when trans is 1. work (n_mat, n, n). */
 KS_NODISCARD ks_status ks_sandwich(ks_ctx *ctx, int64_t n_mat, int64_t n, int trans, ks_mats a, ks_mats b, double *out,
@@ -46,13 +46,14 @@ KS_NODISCARD ks_status ks_sandwich(ks_ctx *ctx, int64_t n_mat, int64_t n, int tr
  * space are arbitrary, and nothing in this program may depend on them. */
 KS_NODISCARD ks_status ks_eigh(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *a, double *w, double *v);
 
-/* S^1/2 and X = S^-1/2 (Loewdin) of symmetric positive definite S. A smallest eigenvalue below 1e-8 is KS_ERR_DATA naming
- * frame first_frame + b and the eigenvalue. */
-KS_NODISCARD ks_status ks_lowdin(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame, double *s_half,
-                                 double *x);
+/* S^1/2 and X = S^-1/2 (Loewdin) of symmetric positive definite S. A smallest eigenvalue below 1e-8 is KS_ERR_DATA
+ * naming frame first_frame + b and the eigenvalue. */
+KS_NODISCARD ks_status ks_lowdin(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame,
+                                 double *s_half, double *x);
 
 /* x (n_mat, n, m) = A^-1 B by Cholesky, A (n_mat, n, n) symmetric positive definite, B (n_mat, n, m). */
-KS_NODISCARD ks_status ks_chol_solve(ks_ctx *ctx, int64_t n_mat, int64_t n, int64_t m, const double *a, const double *b, double *x);
+KS_NODISCARD ks_status ks_chol_solve(ks_ctx *ctx, int64_t n_mat, int64_t n, int64_t m, const double *a, const double *b,
+                                     double *x);
 
 /* One term of a linear combination: alpha * coef[frame * coef_stride] * x. coef (backend memory) NULL: alpha alone. */
 typedef struct ks_term {
@@ -61,35 +62,42 @@ typedef struct ks_term {
     const double *coef;
     int64_t       coef_stride;
 } ks_term;
-/* out (n_mat, len) = sum of terms, added to out when add is 1. A term whose weight is exactly 0 is not read, so masked frames may
- * hold NaN. out may be one of the x (same frame). */
-KS_NODISCARD ks_status ks_combine(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add, double *out);
+/* out (n_mat, len) = sum of terms, added to out when add is 1. A term whose weight is exactly 0 is not read, so
+ * masked frames may hold NaN. out may be one of the x (same frame). */
+KS_NODISCARD ks_status ks_combine(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add,
+                                  double *out);
 
-/* pool[index[b]] = x_b: rows of len contiguous doubles, the inverse of a combination that gathers. index: host memory, distinct. */
-KS_NODISCARD ks_status ks_scatter(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index, double *pool);
+/* pool[index[b]] = x_b: rows of len contiguous doubles, the inverse of a combination that gathers. index: host
+ * memory, distinct. */
+KS_NODISCARD ks_status ks_scatter(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index,
+                                  double *pool);
 
 /* out[b * out_stride] = alpha <A_b, B_b> over len contiguous doubles, added to it when add is 1. */
-KS_NODISCARD ks_status ks_dot(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_mats a, ks_mats b, int add, double *out,
-                              int64_t out_stride);
+KS_NODISCARD ks_status ks_dot(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_mats a, ks_mats b, int add,
+                              double *out, int64_t out_stride);
 
 /* out (n_mat, n, n) = alpha (A + sign A^T), added to out when add is 1; sign is 1 or -1. out may be A when add is 0. */
-KS_NODISCARD ks_status ks_sym(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add, double *out);
+KS_NODISCARD ks_status ks_sym(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a,
+                              int add, double *out);
 
 /* P = occ C_occ C_occ^T over the first n_occ[b] columns of C; occ is 2 for closed shells. n_occ (n_mat) host memory. */
-KS_NODISCARD ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
-                                      double *p);
+KS_NODISCARD ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ,
+                                      const double *c, double *p);
 
 /* The occupied-virtual response, rows i < n_row (n_row >= every n_occ): y_ia = occ g_ia / (eps_i - eps_a) for
- * i < n_occ[b] <= a, else 0. g, y (n_mat, n_row, n); y may be g. mask (n_mat, host; NULL: all): frames with 0 get y = 0. */
-KS_NODISCARD ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
-                                   const double *eps, const uint8_t *mask, const double *g, double *y);
+ * i < n_occ[b] <= a, else 0. g, y (n_mat, n_row, n); y may be g. mask (n_mat, host; NULL: all): frames with 0 get y =
+ * 0. */
+KS_NODISCARD ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ,
+                                   const int32_t *n_occ, const double *eps, const uint8_t *mask, const double *g,
+                                   double *y);
 
 /* Least-squares mixing weights. gram (n_mat, ld, ld), of which the leading k x k block counts: B_ij = <D_i, D_j>.
  * w (n_mat, k) minimises |sum w_i D_i|^2 + ridge max_i B_ii |w|^2 under sum w = 1. All-zero B gives w = (0,...,0,1). */
-KS_NODISCARD ks_status ks_mix_fwd(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram, double *w);
+KS_NODISCARD ks_status ks_mix_fwd(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                                  double *w);
 /* gram_bar (n_mat, ld, ld) += symmetric cotangent: the sum of gram_bar_ij dB_ij over all i, j. */
-KS_NODISCARD ks_status ks_mix_adj(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram, const double *w,
-                                  const double *w_bar, double *gram_bar);
+KS_NODISCARD ks_status ks_mix_adj(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                                  const double *w, const double *w_bar, double *gram_bar);
 
 enum { KS_MIX_MAX = 32 }; /* largest k of ks_mix_* and largest number of terms of ks_combine */
 

@@ -18,9 +18,9 @@ typedef struct ks_loss_weights {
 } ks_loss_weights;
 
 typedef struct ks_loss_terms { /* sums over counted frames of the unweighted terms, and their number */
-    double energy, commutator, self_consistency, hamiltonian, density;
-    double loss; /* weighted sum over frames */
-    double min_gap;
+    double  energy, commutator, self_consistency, hamiltonian, density;
+    double  loss; /* weighted sum over frames */
+    double  min_gap;
     int64_t n_frame, n_masked;
 } ks_loss_terms;
 
@@ -31,8 +31,9 @@ void                   ks_loss_destroy(ks_loss **loss);
 /* Refinement + loss and, when H0_bar is not NULL, H0_bar += scale * d(sum over frames of the weighted loss)/dH0.
  * scale: 1 / (number of frames of the global batch that count), so that accumulation and ranks give the mean.
  * H_ref, P_ref: batch matrices or NULL; a term with weight > 0 whose labels are NULL is KS_ERR_ARG. */
-KS_NODISCARD ks_status ks_loss_step(ks_ctx *ctx, ks_loss *loss, ks_refine *refine, const ks_batch *batch, const double *H0,
-                                    const double *H_ref, const double *P_ref, double scale, double *H0_bar, ks_loss_terms *terms);
+KS_NODISCARD ks_status ks_loss_step(ks_ctx *ctx, ks_loss *loss, ks_refine *refine, const ks_batch *batch,
+                                    const double *H0, const double *H_ref, const double *P_ref, double scale,
+                                    double *H0_bar, ks_loss_terms *terms);
 
 #ifdef __cplusplus
 }

@@ -13,55 +13,66 @@ extern "C" {
 /* ---- the Fock build as an op pair; flat batch matrices ---- */
 /* C_occ: batch matrix-shaped (B, n_spin, n, n) eigenvectors as columns, of which the first n_occ give P; NULL: dense P.
  * E (n_frame) NULL: not wanted. */
-KS_NODISCARD ks_status ks_fock_fwd(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *C, double *F, double *E);
+KS_NODISCARD ks_status ks_fock_fwd(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *C, double *F,
+                                   double *E);
 /* P_bar += J[F_bar] - (a/2) K[F_bar] + Kxc[P](F_bar)   (F_bar symmetrised inside) */
-KS_NODISCARD ks_status ks_fock_adj(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *F_bar, double *P_bar);
+KS_NODISCARD ks_status ks_fock_adj(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *F_bar,
+                                   double *P_bar);
 
 /* ---- density from Fock; saved: C (columns), eps (per-orbital vector) ---- */
-KS_NODISCARD ks_status ks_density_fwd(ks_ctx *ctx, const ks_batch *batch, const double *F, double *C, double *eps, double *P);
-/* F_bar += C Y C^T, Y_ia = 2 G_ia/(e_i - e_a), G = C^T P_bar C. Frames with mask[frame] == 0 get nothing; mask may be NULL. */
-KS_NODISCARD ks_status ks_density_adj(ks_ctx *ctx, const ks_batch *batch, const double *C, const double *eps, const double *P_bar,
-                                      const uint8_t *mask, double *F_bar);
+KS_NODISCARD ks_status ks_density_fwd(ks_ctx *ctx, const ks_batch *batch, const double *F, double *C, double *eps,
+                                      double *P);
+/* F_bar += C Y C^T, Y_ia = 2 G_ia/(e_i - e_a), G = C^T P_bar C. Frames with mask[frame] == 0 get nothing; mask may be
+ * NULL. */
+KS_NODISCARD ks_status ks_density_adj(ks_ctx *ctx, const ks_batch *batch, const double *C, const double *eps,
+                                      const double *P_bar, const uint8_t *mask, double *F_bar);
 
-typedef enum ks_refine_kind { KS_REFINE_NONE, KS_REFINE_QPT, KS_REFINE_QPTX, KS_REFINE_CDIIS, KS_REFINE_ANDERSON, KS_REFINE_DAMPED } ks_refine_kind;
+typedef enum ks_refine_kind {
+    KS_REFINE_NONE,
+    KS_REFINE_QPT,
+    KS_REFINE_QPTX,
+    KS_REFINE_CDIIS,
+    KS_REFINE_ANDERSON,
+    KS_REFINE_DAMPED
+} ks_refine_kind;
 
-enum { KS_BUILD_MAX = 16 };        /* largest n_build */
-#define KS_GAP_MIN 1e-4            /* Ha: frames with a smaller HOMO-LUMO gap are masked */
+enum { KS_BUILD_MAX = 16 }; /* largest n_build */
+#define KS_GAP_MIN 1e-4     /* Ha: frames with a smaller HOMO-LUMO gap are masked */
 
 typedef struct ks_refine_options {
     ks_refine_kind kind;
-    int            n_build; /* Fock builds; 0: the scheme's default (none 1, qpt/qptx/damped 3, cdiis/anderson 4). none takes only 1 */
+    int            n_build; /* Fock builds; 0: the default: 1 for none (its only value), 3 qpt/qptx/damped, 4 cdiis/anderson */
 } ks_refine_options;
 
 KS_NODISCARD ks_status ks_refine_kind_parse(const char *name, ks_refine_kind *out);
 const char            *ks_refine_kind_name(ks_refine_kind kind);
 
-int                    ks_refine_default_builds(ks_refine_kind kind);
+int ks_refine_default_builds(ks_refine_kind kind);
 
 /* Unrolled refinement with everything the adjoint needs. Sized for a largest batch; reused every step. */
 typedef struct ks_refine ks_refine;
-KS_NODISCARD ks_status ks_refine_create(ks_ctx *ctx, const ks_refine_options *opt, ks_refine **out);
-void                   ks_refine_destroy(ks_refine **refine);
+KS_NODISCARD ks_status   ks_refine_create(ks_ctx *ctx, const ks_refine_options *opt, ks_refine **out);
+void                     ks_refine_destroy(ks_refine **refine);
 
 /* Views into the ks_refine, valid until its next fwd. Flat batch layouts, backend memory unless said. */
 typedef struct ks_refine_result {
-    const double  *H;        /* the H that the scheme reports */
-    const double  *P;        /* last density (idempotent): the energy's */
-    const double  *F;        /* F[P], the last build */
-    const double  *C, *eps;  /* of the Fock-like matrix whose P(.) the last density is */
-    const double  *E;        /* (n_frame) */
-    const double  *gap;      /* (n_frame) host: smallest HOMO-LUMO gap met, Ha */
-    const uint8_t *mask;     /* (n_frame) host: 0 where the gap fell below 1e-4 Ha or a value is not finite */
+    const double  *H;       /* the H that the scheme reports */
+    const double  *P;       /* last density (idempotent): the energy's */
+    const double  *F;       /* F[P], the last build */
+    const double  *C, *eps; /* of the Fock-like matrix whose P(.) the last density is */
+    const double  *E;       /* (n_frame) */
+    const double  *gap;     /* (n_frame) host: smallest HOMO-LUMO gap met, Ha */
+    const uint8_t *mask;    /* (n_frame) host: 0 where the gap fell below 1e-4 Ha or a value is not finite */
     int64_t        n_masked;
 } ks_refine_result;
 
 /* H0 = F0 + W. want_adj = 0 skips saving. */
-KS_NODISCARD ks_status ks_refine_fwd(ks_ctx *ctx, ks_refine *refine, const ks_batch *batch, const double *H0, int want_adj,
-                                     ks_refine_result *out);
-/* H0_bar += adjoint of (E, H, P, F) at the saved point. Any cotangent may be NULL. E_bar (n_frame) backend memory. With only E_bar, no second
- * derivatives are taken at the last build (dE/dP = F). Masked frames contribute nothing. */
-KS_NODISCARD ks_status ks_refine_adj(ks_ctx *ctx, ks_refine *refine, const ks_batch *batch, const double *E_bar, const double *H_bar,
-                                     const double *P_bar, const double *F_bar, double *H0_bar);
+KS_NODISCARD ks_status ks_refine_fwd(ks_ctx *ctx, ks_refine *refine, const ks_batch *batch, const double *H0,
+                                     int want_adj, ks_refine_result *out);
+/* H0_bar += adjoint of (E, H, P, F) at the saved point. Any cotangent may be NULL. E_bar (n_frame) backend memory.
+ * With only E_bar, no second derivatives are taken at the last build (dE/dP = F). Masked frames contribute nothing. */
+KS_NODISCARD ks_status ks_refine_adj(ks_ctx *ctx, ks_refine *refine, const ks_batch *batch, const double *E_bar,
+                                     const double *H_bar, const double *P_bar, const double *F_bar, double *H0_bar);
 
 #ifdef __cplusplus
 }

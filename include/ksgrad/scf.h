@@ -24,11 +24,13 @@ typedef struct ks_scf_frame {
     double dipole[3]; /* atomic units, about the origin */
 } ks_scf_frame;
 
-/* Starts from guess_F (a batch matrix; first density P(guess_F)) or, when NULL, from guess_P, or, when that is NULL too, from the pool's P0 and F0.
- * Outputs, all flat batch layouts and overwritten, NULL: not wanted: P, the density of the energy; F, the DIIS extrapolation over the
- * last builds, F[P] included (nearer the limit than F[P] alone); C (columns) and eps of that F; frames (n_frame, host). */
+/* Starts from guess_F (a batch matrix; first density P(guess_F)) or, when NULL, from guess_P, or, when that is NULL
+ * too, from the pool's P0 and F0. Outputs, all flat batch layouts and overwritten, NULL: not wanted: P, the density
+ * of the energy; F, the DIIS extrapolation over the last builds, F[P] included (nearer the limit than F[P] alone); C
+ * (columns) and eps of that F; frames (n_frame, host). */
 KS_NODISCARD ks_status ks_scf_run(ks_ctx *ctx, const ks_batch *batch, const ks_scf_options *opt, const double *guess_F,
-                                  const double *guess_P, double *F, double *P, double *C, double *eps, ks_scf_frame *frames);
+                                  const double *guess_P, double *F, double *P, double *C, double *eps,
+                                  ks_scf_frame *frames);
 
 #ifdef __cplusplus
 }

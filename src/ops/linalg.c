@@ -1,4 +1,5 @@
-/* linalg.c -- argument checks and dispatch of the linalg family. CPU slots: linalg_blas.c, linalg_eigh.c, linalg_mix.c. */
+/* linalg.c -- argument checks and dispatch of the linalg family. CPU slots: linalg_blas.c, linalg_eigh.c,
+ * linalg_mix.c. */
 #include "ops/linalg_ops.h"
 
 const ks_ops_linalg ks_ops_linalg_cpu = {
@@ -18,13 +19,15 @@ const ks_ops_linalg ks_ops_linalg_cpu = {
 
 /* Extents a call can have: non-negative, and small enough for BLAS and for the product of two of them. */
 static int size_ok(int64_t n_mat, int64_t n) { return n_mat >= 0 && n >= 0 && n < 46341 && n_mat < ((int64_t)1 << 31); }
-static int mats_ok(const ks_mats *m, int64_t n_col) { return m->ptr && m->ld >= n_col && m->group >= 1 && m->stride >= 0; }
+static int mats_ok(const ks_mats *m, int64_t n_col) {
+    return m->ptr && m->ld >= n_col && m->group >= 1 && m->stride >= 0;
+}
 
-#define SIZE_CHECK(n_mat, n) \
+#define SIZE_CHECK(n_mat, n)                                                                                           \
     KS_CHECK(size_ok((n_mat), (n)), KS_ERR_ARG, "%lld matrices of extent %lld", (long long)(n_mat), (long long)(n))
 
-ks_status ks_gemm(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, double alpha, ks_mats a,
-                  ks_mats b, double beta, double *c) {
+ks_status ks_gemm(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, double alpha,
+                  ks_mats a, ks_mats b, double beta, double *c) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, gemm);
     SIZE_CHECK(n_mat, m);
@@ -39,7 +42,8 @@ done:
     return st;
 }
 
-ks_status ks_sandwich(ks_ctx *ctx, int64_t n_mat, int64_t n, int trans, ks_mats a, ks_mats b, double *out, double *work) {
+ks_status ks_sandwich(ks_ctx *ctx, int64_t n_mat, int64_t n, int trans, ks_mats a, ks_mats b, double *out,
+                      double *work) {
     ks_status st = KS_OK;
     KS_TRY(ks_gemm(ctx, n_mat, 0, trans, n, n, n, 1.0, b, a, 0.0, work));
     KS_TRY(ks_gemm(ctx, n_mat, !trans, 0, n, n, n, 1.0, a, ks_mats_dense(work, n, n), 0.0, out));
@@ -58,7 +62,8 @@ done:
     return st;
 }
 
-ks_status ks_lowdin(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame, double *s_half, double *x) {
+ks_status ks_lowdin(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame, double *s_half,
+                    double *x) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, lowdin);
     SIZE_CHECK(n_mat, n);
@@ -84,7 +89,8 @@ done:
 ks_status ks_combine(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add, double *out) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, combine);
-    KS_CHECK(n_mat >= 0 && len >= 0, KS_ERR_ARG, "combine: %lld vectors of length %lld", (long long)n_mat, (long long)len);
+    KS_CHECK(n_mat >= 0 && len >= 0, KS_ERR_ARG, "combine: %lld vectors of length %lld", (long long)n_mat,
+             (long long)len);
     KS_CHECK(n_term >= 0 && n_term <= KS_MIX_MAX, KS_ERR_ARG, "combine: %d terms, limit %d", n_term, KS_MIX_MAX);
     if (n_mat == 0 || len == 0) return KS_OK;
     KS_CHECK(out && (term || n_term == 0), KS_ERR_ARG, "combine: NULL argument");
@@ -98,7 +104,8 @@ done:
 ks_status ks_scatter(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index, double *pool) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, scatter);
-    KS_CHECK(n_mat >= 0 && len >= 0, KS_ERR_ARG, "scatter: %lld vectors of length %lld", (long long)n_mat, (long long)len);
+    KS_CHECK(n_mat >= 0 && len >= 0, KS_ERR_ARG, "scatter: %lld vectors of length %lld", (long long)n_mat,
+             (long long)len);
     if (n_mat == 0 || len == 0) return KS_OK;
     KS_CHECK(x && index && pool, KS_ERR_ARG, "scatter: NULL argument");
     KS_TRY(ctx->backend->linalg->scatter(ctx, n_mat, len, x, index, pool));
@@ -110,8 +117,8 @@ ks_status ks_dot(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_mats 
                  int64_t out_stride) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, dot);
-    KS_CHECK(n_mat >= 0 && len >= 0 && out_stride >= 1, KS_ERR_ARG, "dot: %lld vectors of length %lld, stride %lld", (long long)n_mat,
-             (long long)len, (long long)out_stride);
+    KS_CHECK(n_mat >= 0 && len >= 0 && out_stride >= 1, KS_ERR_ARG, "dot: %lld vectors of length %lld, stride %lld",
+             (long long)n_mat, (long long)len, (long long)out_stride);
     if (n_mat == 0) return KS_OK;
     KS_CHECK(a.ptr && b.ptr && out && a.group >= 1 && b.group >= 1, KS_ERR_ARG, "dot: NULL argument");
     KS_TRY(ctx->backend->linalg->dot(ctx, n_mat, len, alpha, a, b, add, out, out_stride));
@@ -119,7 +126,8 @@ done:
     return st;
 }
 
-ks_status ks_sym(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add, double *out) {
+ks_status ks_sym(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,
+                 double *out) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, sym);
     SIZE_CHECK(n_mat, n);
@@ -131,31 +139,32 @@ done:
     return st;
 }
 
-ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c, double *p) {
+ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+                         double *p) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, occ_density);
     SIZE_CHECK(n_mat, n);
     if (n_mat == 0 || n == 0) return KS_OK;
     KS_CHECK(n_occ && c && p, KS_ERR_ARG, "occ_density: NULL argument");
     for (int64_t b = 0; b < n_mat; b++)
-        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n, KS_ERR_ARG, "occ_density: matrix %lld has %d occupied of %lld orbitals", (long long)b,
-                 n_occ[b], (long long)n);
+        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n, KS_ERR_ARG,
+                 "occ_density: matrix %lld has %d occupied of %lld orbitals", (long long)b, n_occ[b], (long long)n);
     KS_TRY(ctx->backend->linalg->occ_density(ctx, n_mat, n, occ, n_occ, c, p));
 done:
     return st;
 }
 
-ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ, const double *eps,
-                      const uint8_t *mask, const double *g, double *y) {
+ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
+                      const double *eps, const uint8_t *mask, const double *g, double *y) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, occ_virt);
     SIZE_CHECK(n_mat, n);
     if (n_mat == 0 || n == 0 || n_row == 0) return KS_OK;
-    KS_CHECK(n_occ && eps && g && y && n_row > 0 && n_row <= n, KS_ERR_ARG, "occ_virt: NULL argument, or %lld rows of %lld",
-             (long long)n_row, (long long)n);
+    KS_CHECK(n_occ && eps && g && y && n_row > 0 && n_row <= n, KS_ERR_ARG,
+             "occ_virt: NULL argument, or %lld rows of %lld", (long long)n_row, (long long)n);
     for (int64_t b = 0; b < n_mat; b++)
-        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_row, KS_ERR_ARG, "occ_virt: matrix %lld has %d occupied orbitals, rows %lld",
-                 (long long)b, n_occ[b], (long long)n_row);
+        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_row, KS_ERR_ARG,
+                 "occ_virt: matrix %lld has %d occupied orbitals, rows %lld", (long long)b, n_occ[b], (long long)n_row);
     KS_TRY(ctx->backend->linalg->occ_virt(ctx, n_mat, n_row, n, occ, n_occ, eps, mask, g, y));
 done:
     return st;
@@ -165,8 +174,8 @@ ks_status ks_mix_fwd(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double r
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, mix_fwd);
     KS_CHECK(n_mat >= 0 && k >= 1 && k <= KS_MIX_MAX && ld >= k && ridge > 0, KS_ERR_ARG,
-             "mix: %lld problems, k %lld (limit %d), leading dimension %lld, ridge %g", (long long)n_mat, (long long)k, KS_MIX_MAX,
-             (long long)ld, ridge);
+             "mix: %lld problems, k %lld (limit %d), leading dimension %lld, ridge %g", (long long)n_mat, (long long)k,
+             KS_MIX_MAX, (long long)ld, ridge);
     if (n_mat == 0) return KS_OK;
     KS_CHECK(gram && w, KS_ERR_ARG, "mix: NULL argument");
     KS_TRY(ctx->backend->linalg->mix_fwd(ctx, n_mat, k, ld, ridge, gram, w));
@@ -174,13 +183,13 @@ done:
     return st;
 }
 
-ks_status ks_mix_adj(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram, const double *w,
-                     const double *w_bar, double *gram_bar) {
+ks_status ks_mix_adj(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                     const double *w, const double *w_bar, double *gram_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, mix_adj);
     KS_CHECK(n_mat >= 0 && k >= 1 && k <= KS_MIX_MAX && ld >= k && ridge > 0, KS_ERR_ARG,
-             "mix: %lld problems, k %lld (limit %d), leading dimension %lld, ridge %g", (long long)n_mat, (long long)k, KS_MIX_MAX,
-             (long long)ld, ridge);
+             "mix: %lld problems, k %lld (limit %d), leading dimension %lld, ridge %g", (long long)n_mat, (long long)k,
+             KS_MIX_MAX, (long long)ld, ridge);
     if (n_mat == 0) return KS_OK;
     KS_CHECK(gram && w && w_bar && gram_bar, KS_ERR_ARG, "mix: NULL argument");
     KS_TRY(ctx->backend->linalg->mix_adj(ctx, n_mat, k, ld, ridge, gram, w, w_bar, gram_bar));

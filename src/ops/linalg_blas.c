@@ -10,8 +10,8 @@
 /* Below this many multiply-adds (about 30 us) a parallel region costs more than it gains. */
 enum { PAR_WORK = 300000, PANEL_ROWS = 64 };
 
-ks_status ks_gemm_cpu(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, double alpha, ks_mats a,
-                      ks_mats b, double beta, double *c) {
+ks_status ks_gemm_cpu(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k,
+                      double alpha, ks_mats a, ks_mats b, double beta, double *c) {
     const int64_t n_panel = (m + PANEL_ROWS - 1) / PANEL_ROWS, rows = (m + n_panel - 1) / n_panel;
     const double  work = (double)n_mat * (double)m * (double)n * (double)k;
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
@@ -24,13 +24,14 @@ ks_status ks_gemm_cpu(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int6
             continue;
         }
         const double *pa = ks_mats_at(&a, f) + (trans_a ? row : row * a.ld);
-        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)n_row, (int)n, (int)k,
-                    alpha, pa, (int)a.ld, ks_mats_at(&b, f), (int)b.ld, beta, out, (int)n);
+        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)n_row,
+                    (int)n, (int)k, alpha, pa, (int)a.ld, ks_mats_at(&b, f), (int)b.ld, beta, out, (int)n);
     }
     return KS_OK;
 }
 
-ks_status ks_combine_cpu(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add, double *out) {
+ks_status ks_combine_cpu(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add,
+                         double *out) {
     const double work = (double)n_mat * (double)len * (n_term + 1);
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t f = 0; f < n_mat; f++) {
@@ -70,17 +71,18 @@ ks_status ks_dot_cpu(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_m
     for (int64_t f = 0; f < n_mat; f++) {
         const double *x = ks_mats_at(&a, f), *y = ks_mats_at(&b, f);
         double        part[8] = {0};
-        int64_t       i = 0;
+        int64_t       i       = 0;
         for (; i + 8 <= len; i += 8)
             for (int l = 0; l < 8; l++) part[l] += x[i + l] * y[i + l];
         for (; i < len; i++) part[i % 8] += x[i] * y[i];
-        const double d = ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
+        const double d      = ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7]));
         out[f * out_stride] = (add ? out[f * out_stride] : 0.0) + alpha * d;
     }
     return KS_OK;
 }
 
-ks_status ks_sym_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add, double *out) {
+ks_status ks_sym_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,
+                     double *out) {
     const double work = (double)n_mat * (double)(n * n) * 2.0;
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t f = 0; f < n_mat; f++) {
@@ -101,26 +103,26 @@ ks_status ks_sym_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double
     return KS_OK;
 }
 
-ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c, double *p) {
+ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+                             double *p) {
     const int64_t n_panel = (n + PANEL_ROWS - 1) / PANEL_ROWS, rows = (n + n_panel - 1) / n_panel;
     const double  work = (double)n_mat * (double)(n * n) * n_occ[0];
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t task = 0; task < n_mat * n_panel; task++) {
         const int64_t f = task / n_panel, row = task % n_panel * rows, n_row = row + rows < n ? rows : n - row;
-        const double *cf = c + f * n * n;
+        const double *cf  = c + f * n * n;
         double       *out = p + f * n * n + row * n;
         if (n_row <= 0) continue;
-        if (n_occ[f] == 0)
-            memset(out, 0, (size_t)(n_row * n) * sizeof *out);
+        if (n_occ[f] == 0) memset(out, 0, (size_t)(n_row * n) * sizeof *out);
         else
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n_row, (int)n, n_occ[f], occ, cf + row * n, (int)n, cf, (int)n,
-                        0.0, out, (int)n);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n_row, (int)n, n_occ[f], occ, cf + row * n,
+                        (int)n, cf, (int)n, 0.0, out, (int)n);
     }
     return KS_OK;
 }
 
-ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ, const double *eps,
-                          const uint8_t *mask, const double *g, double *y) {
+ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
+                          const double *eps, const uint8_t *mask, const double *g, double *y) {
     const double work = (double)n_mat * (double)(n_row * n) * 8.0;
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t f = 0; f < n_mat; f++) {

@@ -32,10 +32,11 @@ static void solve(int k, double l[KS_MIX_MAX][KS_MIX_MAX], double *x) {
     }
 }
 
-ks_status ks_mix_fwd_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram, double *w) {
+ks_status ks_mix_fwd_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                         double *w) {
     (void)ctx;
     for (int64_t f = 0; f < n_mat; f++) {
-        double l[KS_MIX_MAX][KS_MIX_MAX], *wf = w + f * k, sum = 0.0;
+        double    l[KS_MIX_MAX][KS_MIX_MAX], *wf = w + f * k, sum = 0.0;
         const int m = factor((int)k, ld, ridge, gram + f * ld * ld, l);
         for (int64_t i = 0; i < k; i++) wf[i] = m < 0 ? (i == k - 1 ? 1.0 : 0.0) : 1.0;
         if (m < 0) continue;
@@ -48,9 +49,10 @@ ks_status ks_mix_fwd_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, doub
 
 /* dx = -A^-1 dA x, dw = (dx - w sum dx) / s with s = sum x and x = s w, so
  *   <w_bar, dw> = <w_bar - <w_bar, w> 1, dx> / s = -z^T dA w,   z = A^-1 (w_bar - <w_bar, w> 1),
- * dA = dB + ridge dB_mm 1 (m: the largest diagonal element). The symmetric cotangent is -(z w^T + w z^T)/2 and, at mm, -ridge <z, w>. */
-ks_status ks_mix_adj_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram, const double *w,
-                         const double *w_bar, double *gram_bar) {
+ * dA = dB + ridge dB_mm 1 (m: the largest diagonal element). The symmetric cotangent is -(z w^T + w z^T)/2 and, at
+ * mm, -ridge <z, w>. */
+ks_status ks_mix_adj_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                         const double *w, const double *w_bar, double *gram_bar) {
     (void)ctx;
     for (int64_t f = 0; f < n_mat; f++) {
         double        l[KS_MIX_MAX][KS_MIX_MAX], z[KS_MIX_MAX], mean = 0.0, zw = 0.0;

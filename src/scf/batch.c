@@ -35,7 +35,8 @@ int64_t ks_batch_vec_offset(const ks_batch *batch, int64_t segment) {
 
 /* Matrices with a spin extent in the pool, as against those shared by the spins: 1, 0, or -1 for any other member. */
 static int member_has_spin(size_t offset) {
-    static const size_t spin[]   = {offsetof(ks_tensors, P0), offsetof(ks_tensors, JK0), offsetof(ks_tensors, Vxc0), offsetof(ks_tensors, F0)};
+    static const size_t spin[]   = {offsetof(ks_tensors, P0), offsetof(ks_tensors, JK0), offsetof(ks_tensors, Vxc0),
+                                    offsetof(ks_tensors, F0)};
     static const size_t shared[] = {offsetof(ks_tensors, S),     offsetof(ks_tensors, T),      offsetof(ks_tensors, V),
                                     offsetof(ks_tensors, hcore), offsetof(ks_tensors, S_half), offsetof(ks_tensors, X)};
     for (size_t i = 0; i < sizeof spin / sizeof *spin; i++)
@@ -49,18 +50,17 @@ ks_status ks_batch_gather(ks_ctx *ctx, const ks_batch *batch, size_t member_offs
     ks_status st       = KS_OK;
     const int has_spin = member_has_spin(member_offset);
     KS_CHECK(ctx && batch && out, KS_ERR_ARG, "batch gather: NULL argument");
-    KS_CHECK(has_spin >= 0, KS_ERR_ARG, "batch gather: member at offset %zu of ks_tensors is not an (n, n) matrix", member_offset);
+    KS_CHECK(has_spin >= 0, KS_ERR_ARG, "batch gather: member at offset %zu of ks_tensors is not an (n, n) matrix",
+             member_offset);
     for (int64_t s = 0; s < batch->n_segment; s++) {
-        const ks_seg   sg     = ks_seg_of(batch, s);
-        const double  *member = *(double *const *)((const char *)sg.ts + member_offset);
-        const int64_t  nn = sg.n * sg.n, n_spin = sg.ts->method.n_spin;
-        double        *dst    = out + ks_batch_mat_offset(batch, s);
-        const ks_term  whole  = {ks_vec_pool(&sg, member, n_spin * nn), 1.0, NULL, 0};
-        const ks_term  shared = {ks_seg_pool(&sg, member), 1.0, NULL, 0};
-        if (has_spin)
-            KS_TRY(ks_combine(ctx, sg.n_frame, n_spin * nn, 1, &whole, 0, dst));
-        else
-            KS_TRY(ks_combine(ctx, sg.n_mat, nn, 1, &shared, 0, dst));
+        const ks_seg  sg     = ks_seg_of(batch, s);
+        const double *member = *(double *const *)((const char *)sg.ts + member_offset);
+        const int64_t nn = sg.n * sg.n, n_spin = sg.ts->method.n_spin;
+        double       *dst    = out + ks_batch_mat_offset(batch, s);
+        const ks_term whole  = {ks_vec_pool(&sg, member, n_spin * nn), 1.0, NULL, 0};
+        const ks_term shared = {ks_seg_pool(&sg, member), 1.0, NULL, 0};
+        if (has_spin) KS_TRY(ks_combine(ctx, sg.n_frame, n_spin * nn, 1, &whole, 0, dst));
+        else KS_TRY(ks_combine(ctx, sg.n_mat, nn, 1, &shared, 0, dst));
     }
 done:
     return st;
@@ -74,7 +74,7 @@ ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *
     *n_occ_max = 0;
     for (int64_t f = 0; f < sg->n_frame; f++)
         for (int64_t s = 0; s < n_spin; s++) {
-            const int32_t o      = sg->ts->n_occ[sg->slot[f] * n_spin + s];
+            const int32_t o     = sg->ts->n_occ[sg->slot[f] * n_spin + s];
             occ[f * n_spin + s] = o;
             if (o > *n_occ_max) *n_occ_max = o;
         }

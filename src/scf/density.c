@@ -6,7 +6,7 @@ ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, doub
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
     const int64_t       n = sg->n, len = sg->n_mat * n * n;
-    const ks_mats       x = ks_seg_pool(sg, sg->ts->X);
+    const ks_mats       x  = ks_seg_pool(sg, sg->ts->X);
     double             *Fo = NULL, *V = NULL;
     int32_t            *n_occ = NULL;
     int64_t             n_max = 0;
@@ -34,12 +34,12 @@ done:
     return st;
 }
 
-/* First order: dC_i = sum_a c_a (c_a^T dF c_i)/(e_i - e_a) over the virtuals (mixing among the occupied leaves P as it is), so
- * dP = 2 sum_ia (c_a c_i^T + c_i c_a^T) (c_a^T dF c_i)/(e_i - e_a) and, with G = C^T sym(P_bar) C,
- * <P_bar, dP> = <C Y C^T, dF>,  Y_ia = Y_ai = 2 G_ia/(e_i - e_a), all other blocks zero. Only differences across the gap
- * appear: degenerate occupied or virtual orbitals do no harm. */
-static ks_status density_adj_frames(ks_ctx *ctx, const ks_seg *sg, const double *C, const double *eps, const double *P_bar,
-                                    const uint8_t *mask, double *F_bar) {
+/* First order: dC_i = sum_a c_a (c_a^T dF c_i)/(e_i - e_a) over the virtuals (mixing among the occupied leaves P as
+ * it is), so dP = 2 sum_ia (c_a c_i^T + c_i c_a^T) (c_a^T dF c_i)/(e_i - e_a) and, with G = C^T sym(P_bar) C,
+ * <P_bar, dP> = <C Y C^T, dF>,  Y_ia = Y_ai = 2 G_ia/(e_i - e_a), all other blocks zero. Only differences across the
+ * gap appear: degenerate occupied or virtual orbitals do no harm. */
+static ks_status density_adj_frames(ks_ctx *ctx, const ks_seg *sg, const double *C, const double *eps,
+                                    const double *P_bar, const uint8_t *mask, double *F_bar) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);

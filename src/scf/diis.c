@@ -2,8 +2,8 @@
 #include "scf/diis.h"
 #include <math.h>
 
-/* Relative to each residual's own square: caps the weights when residuals become parallel, and, unlike a term relative to
- * the largest residual, leaves the weights of the late small ones alone. */
+/* Relative to each residual's own square: caps the weights when residuals become parallel, and, unlike a term
+ * relative to the largest residual, leaves the weights of the late small ones alone. */
 static const double DIIS_RIDGE = 1e-13;
 
 ks_status ks_diis_init(ks_ctx *ctx, int space, int64_t n_frame, int64_t len, ks_diis *d) {
@@ -25,8 +25,8 @@ done:
     return st;
 }
 
-/* Weights of the residuals place[0..k-1] (oldest first): minimise |sum w c|^2 with sum w = 1. Returns 0 when the scaled Gram matrix is
- * numerically singular in spite of the ridge. */
+/* Weights of the residuals place[0..k-1] (oldest first): minimise |sum w c|^2 with sum w = 1. Returns 0 when the
+ * scaled Gram matrix is numerically singular in spite of the ridge. */
 static int weights(int space, const double *gram, int k, const int *place, double *w) {
     double l[KS_MIX_MAX][KS_MIX_MAX], norm[KS_MIX_MAX], low = INFINITY, sum = 0.0;
     for (int i = 0; i < k; i++) {
@@ -66,9 +66,11 @@ ks_status ks_diis_step(ks_ctx *ctx, ks_diis *d, int64_t n_frame, const double *F
     KS_TRY(ks_combine(ctx, n_frame, d->len, 1, &f, 0, d->F[at]));
     KS_TRY(ks_combine(ctx, n_frame, d->len, 1, &r, 0, d->c[at]));
     for (int h = 0; h < d->n_hist; h++) {
-        KS_TRY(ks_dot(ctx, n_frame, d->len, 1.0, ks_vec_dense(c, d->len), ks_vec_dense(d->c[h], d->len), 0, d->dots_b, 1));
+        KS_TRY(
+            ks_dot(ctx, n_frame, d->len, 1.0, ks_vec_dense(c, d->len), ks_vec_dense(d->c[h], d->len), 0, d->dots_b, 1));
         KS_TRY(ks_mem_to_host(ctx, d->dots, d->dots_b, (size_t)n_frame * sizeof *d->dots));
-        for (int64_t b = 0; b < n_frame; b++) d->gram[(b * sp + at) * sp + h] = d->gram[(b * sp + h) * sp + at] = d->dots[b];
+        for (int64_t b = 0; b < n_frame; b++)
+            d->gram[(b * sp + at) * sp + h] = d->gram[(b * sp + h) * sp + at] = d->dots[b];
     }
     for (int64_t b = 0; b < n_frame; b++) {
         int    place[KS_MIX_MAX];
@@ -103,7 +105,8 @@ ks_status ks_diis_keep(ks_ctx *ctx, ks_diis *d, int64_t n_keep, const int32_t *k
         KS_TRY(ks_keep_frames(ctx, n_keep, keep, d->len, d->F[h], tmp));
         KS_TRY(ks_keep_frames(ctx, n_keep, keep, d->len, d->c[h], tmp));
     }
-    for (int64_t b = 0; b < n_keep; b++) memmove(d->gram + b * sq, d->gram + keep[b] * sq, (size_t)sq * sizeof *d->gram);
+    for (int64_t b = 0; b < n_keep; b++)
+        memmove(d->gram + b * sq, d->gram + keep[b] * sq, (size_t)sq * sizeof *d->gram);
 done:
     return st;
 }

@@ -26,7 +26,8 @@ done:
 }
 
 /* exc, n_elec (n_frame) and Vxc, by the occupied columns of C when they are there, else by P. */
-static ks_status vxc_part(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *exc, double *n_elec, double *Vxc) {
+static ks_status vxc_part(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *exc, double *n_elec,
+                          double *Vxc) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
@@ -52,8 +53,8 @@ done:
     return st;
 }
 
-ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *JK, double *Vxc, double *F, double *E,
-                        double *n_elec) {
+ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *JK, double *Vxc,
+                        double *F, double *E, double *n_elec) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
@@ -63,10 +64,12 @@ ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const do
     KS_TRY(KS_TAKE(scratch, exc, sg->n_frame));
     KS_TRY(vxc_part(ctx, sg, P, C, exc, n_elec, Vxc));
     if (E) {
-        const ks_term scalar[2] = {{ks_vec_pool(sg, sg->ts->e_nuc, 1), 1.0, NULL, 0}, {ks_vec_dense(exc, 1), 1.0, NULL, 0}};
+        const ks_term scalar[2] = {{ks_vec_pool(sg, sg->ts->e_nuc, 1), 1.0, NULL, 0},
+                                   {ks_vec_dense(exc, 1), 1.0, NULL, 0}};
         KS_TRY(KS_TAKE(scratch, hp, sg->n_mat));
         KS_TRY(ks_combine(ctx, sg->n_frame, 1, 2, scalar, 0, E));
-        KS_TRY(ks_dot(ctx, sg->n_mat, nn, 1.0, ks_mats_dense(P, sg->n, sg->n), ks_seg_pool(sg, sg->ts->hcore), 0, hp, 1));
+        KS_TRY(
+            ks_dot(ctx, sg->n_mat, nn, 1.0, ks_mats_dense(P, sg->n, sg->n), ks_seg_pool(sg, sg->ts->hcore), 0, hp, 1));
         for (int64_t s = 0; s < n_spin; s++) {
             const ks_term h = {{hp + s, 1, n_spin, NULL, 1, 0}, 1.0, NULL, 0};
             KS_TRY(ks_combine(ctx, sg->n_frame, 1, 1, &h, 1, E));
@@ -94,8 +97,8 @@ ks_status ks_fock_fwd(ks_ctx *ctx, const ks_batch *batch, const double *P, const
         const int64_t off = ks_batch_mat_offset(batch, s);
         double       *Vxc = NULL;
         KS_TRY(KS_TAKE(scratch, Vxc, sg.n_mat * sg.n * sg.n));
-        KS_TRY(ks_fock_parts(ctx, &sg, P + off, C ? C + off : NULL, F + off, Vxc, F + off, E ? E + ks_batch_frame_offset(batch, s) : NULL,
-                             NULL));
+        KS_TRY(ks_fock_parts(ctx, &sg, P + off, C ? C + off : NULL, F + off, Vxc, F + off,
+                             E ? E + ks_batch_frame_offset(batch, s) : NULL, NULL));
         ks_arena_release(scratch, mark);
     }
 done:
@@ -103,15 +106,16 @@ done:
     return st;
 }
 
-/* F is linear in P through J and K, whose matrices are symmetric, and through Vxc = dExc/dP, whose Jacobian is the Hessian of
- * Exc; for a symmetric cotangent M = (F_bar + F_bar^T)/2 therefore  P_bar += J[M] - (a/2) K[M] + Kxc[P](M). */
+/* F is linear in P through J and K, whose matrices are symmetric, and through Vxc = dExc/dP, whose Jacobian is the
+ * Hessian of Exc; for a symmetric cotangent M = (F_bar + F_bar^T)/2 therefore  P_bar += J[M] - (a/2) K[M] +
+ * Kxc[P](M). */
 ks_status ks_fock_adj(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *F_bar, double *P_bar) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = ctx ? ks_ctx_scratch(ctx) : NULL;
     const ks_arena_mark mark    = ctx ? ks_arena_get_mark(scratch) : (ks_arena_mark){0};
     KS_CHECK(ctx && batch && P && F_bar && P_bar, KS_ERR_ARG, "fock adjoint: NULL argument");
     for (int64_t s = 0; s < batch->n_segment; s++) {
-        const ks_seg     sg  = ks_seg_of(batch, s);
+        const ks_seg     sg     = ks_seg_of(batch, s);
         const ks_method *method = &sg.ts->method;
         const int64_t    off = ks_batch_mat_offset(batch, s), nn = sg.n * sg.n;
         double          *M = NULL, *JK = NULL;

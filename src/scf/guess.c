@@ -2,7 +2,8 @@
 #include "scf/scf_impl.h"
 
 /* C2 = S^-1 S12, D = C2 diag(occ) C2^T. No renormalisation: D is not idempotent. */
-ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S, const double *S12, double *P0) {
+ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S, const double *S12,
+                         double *P0) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);

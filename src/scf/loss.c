@@ -23,10 +23,12 @@ ks_status ks_loss_create(ks_ctx *ctx, const ks_loss_weights *weights, ks_loss **
     ks_status st = KS_OK;
     ks_loss  *l  = NULL;
     KS_CHECK(ctx && weights && out, KS_ERR_ARG, "loss: NULL argument");
-    const double w[5] = {weights->energy, weights->commutator, weights->self_consistency, weights->hamiltonian, weights->density};
+    const double w[5] = {weights->energy, weights->commutator, weights->self_consistency, weights->hamiltonian,
+                         weights->density};
     double       sum  = 0.0;
     for (int i = 0; i < 5; i++) {
-        KS_CHECK(w[i] >= 0.0 && isfinite(w[i]), KS_ERR_ARG, "loss weight %d is %g: weights are finite and not negative", i, w[i]);
+        KS_CHECK(w[i] >= 0.0 && isfinite(w[i]), KS_ERR_ARG, "loss weight %d is %g: weights are finite and not negative",
+                 i, w[i]);
         sum += w[i];
     }
     KS_CHECK(sum > 0.0, KS_ERR_ARG, "all loss weights are zero");
@@ -56,11 +58,13 @@ void ks_loss_destroy(ks_loss **loss) {
 }
 
 static ks_status reserve(ks_loss *l, const ks_batch *batch) {
-    ks_status     st      = KS_OK;
-    const int64_t mat_size = ks_batch_mat_size(batch), vec_size = ks_batch_vec_size(batch), n_frame = ks_batch_n_frame(batch);
-    int64_t       bytes   = 0;
+    ks_status     st       = KS_OK;
+    const int64_t mat_size = ks_batch_mat_size(batch), vec_size = ks_batch_vec_size(batch),
+                  n_frame = ks_batch_n_frame(batch);
+    int64_t bytes         = 0;
     if (mat_size <= l->mat_cap && vec_size <= l->vec_cap && n_frame <= l->frame_cap) return KS_OK;
-    const int64_t mat_cap = mat_size > l->mat_cap ? mat_size : l->mat_cap, vec_cap = vec_size > l->vec_cap ? vec_size : l->vec_cap;
+    const int64_t mat_cap = mat_size > l->mat_cap ? mat_size : l->mat_cap,
+                  vec_cap = vec_size > l->vec_cap ? vec_size : l->vec_cap;
     const int64_t n_cap   = n_frame > l->frame_cap ? n_frame : l->frame_cap;
     release(l);
     KS_TRY(ks_mul_i64(N_MAT * mat_cap, (int64_t)sizeof(double), &bytes));
@@ -108,7 +112,8 @@ done:
     return st;
 }
 
-/* FR_COEF[f] = w on counted frames, times per_frame[f] when given, else 0: what multiplies a residual to make its cotangent. */
+/* FR_COEF[f] = w on counted frames, times per_frame[f] when given, else 0: what multiplies a residual to make its
+ * cotangent. */
 static ks_status set_coef(step *s, double w, const double *per_frame) {
     ks_status st   = KS_OK;
     double   *coef = host(s, HOST_COEF);
@@ -141,8 +146,8 @@ done:
     return st;
 }
 
-/* The mask of the refinement and, when self-consistency needs a P(H) and F[P(H)] of its own (the reported H is not H0 itself),
- * these two, whose gap counts like any other. */
+/* The mask of the refinement and, when self-consistency needs a P(H) and F[P(H)] of its own (the reported H is not H0
+ * itself), these two, whose gap counts like any other. */
 static ks_status prepare(step *s, int extra, ks_loss_terms *terms) {
     ks_status st  = KS_OK;
     ks_ctx   *ctx = s->l->ctx;
@@ -165,8 +170,8 @@ done:
     return st;
 }
 
-/* |R|^2 with R = X (F[P(H)] - H) X. R_bar = 2 w R; F2_bar = X R_bar X runs back through F2 = F[P(H)], H_bar -= the same. When
- * the reported H is H0, P(H) and F2 are the last density and build (extra = 0). */
+/* |R|^2 with R = X (F[P(H)] - H) X. R_bar = 2 w R; F2_bar = X R_bar X runs back through F2 = F[P(H)], H_bar -= the
+ * same. When the reported H is H0, P(H) and F2 are the last density and build (extra = 0). */
 static ks_status self_consistency_term(step *s, int extra, double w, double *value) {
     ks_status         st      = KS_OK;
     ks_ctx           *ctx     = s->l->ctx;
@@ -238,13 +243,16 @@ done:
     return st;
 }
 
-ks_status ks_loss_step(ks_ctx *ctx, ks_loss *l, ks_refine *refine, const ks_batch *batch, const double *H0, const double *H_ref,
-                       const double *P_ref, double scale, double *H0_bar, ks_loss_terms *terms) {
+ks_status ks_loss_step(ks_ctx *ctx, ks_loss *l, ks_refine *refine, const ks_batch *batch, const double *H0,
+                       const double *H_ref, const double *P_ref, double scale, double *H0_bar, ks_loss_terms *terms) {
     ks_status        st = KS_OK;
     ks_refine_result r;
-    KS_CHECK(ctx && l && ctx == l->ctx && refine && batch && H0 && terms, KS_ERR_ARG, "loss: NULL argument or another context");
-    KS_CHECK(H_ref || l->w.hamiltonian == 0.0, KS_ERR_ARG, "loss.hamiltonian is %g but there are no reference Hamiltonians", l->w.hamiltonian);
-    KS_CHECK(P_ref || l->w.density == 0.0, KS_ERR_ARG, "loss.density is %g but there are no reference densities", l->w.density);
+    KS_CHECK(ctx && l && ctx == l->ctx && refine && batch && H0 && terms, KS_ERR_ARG,
+             "loss: NULL argument or another context");
+    KS_CHECK(H_ref || l->w.hamiltonian == 0.0, KS_ERR_ARG,
+             "loss.hamiltonian is %g but there are no reference Hamiltonians", l->w.hamiltonian);
+    KS_CHECK(P_ref || l->w.density == 0.0, KS_ERR_ARG, "loss.density is %g but there are no reference densities",
+             l->w.density);
     memset(terms, 0, sizeof *terms);
     terms->min_gap = INFINITY;
     KS_TRY(ks_refine_fwd(ctx, refine, batch, H0, H0_bar != NULL, &r));
@@ -262,16 +270,18 @@ ks_status ks_loss_step(ks_ctx *ctx, ks_loss *l, ks_refine *refine, const ks_batc
         KS_TRY(self_consistency_term(&s, extra, scale * l->w.self_consistency, &terms->self_consistency));
     if (l->w.hamiltonian > 0.0) KS_TRY(hamiltonian_term(&s, H_ref, scale * l->w.hamiltonian, &terms->hamiltonian));
     if (l->w.density > 0.0) KS_TRY(density_term(&s, P_ref, scale * l->w.density, &terms->density));
-    terms->loss = l->w.energy * terms->energy + l->w.commutator * terms->commutator + l->w.self_consistency * terms->self_consistency +
-                  l->w.hamiltonian * terms->hamiltonian + l->w.density * terms->density;
+    terms->loss = l->w.energy * terms->energy + l->w.commutator * terms->commutator +
+                  l->w.self_consistency * terms->self_consistency + l->w.hamiltonian * terms->hamiltonian +
+                  l->w.density * terms->density;
     if (!H0_bar) goto done;
     if (l->w.energy > 0.0) {
         KS_TRY(set_coef(&s, scale * l->w.energy, NULL));
         const ks_term e = {ks_vec_dense(fr(&s, FR_COEF), 1), 1.0, NULL, 0};
         KS_TRY(ks_combine(ctx, s.n_frame, 1, 1, &e, 0, fr(&s, FR_E_BAR)));
     }
-    KS_TRY(ks_refine_adj(ctx, refine, batch, l->w.energy > 0.0 ? fr(&s, FR_E_BAR) : NULL, s.live[MAT_H_BAR] ? mat(&s, MAT_H_BAR) : NULL,
-                         s.live[MAT_P_BAR] ? mat(&s, MAT_P_BAR) : NULL, s.live[MAT_F_BAR] ? mat(&s, MAT_F_BAR) : NULL, H0_bar));
+    KS_TRY(ks_refine_adj(ctx, refine, batch, l->w.energy > 0.0 ? fr(&s, FR_E_BAR) : NULL,
+                         s.live[MAT_H_BAR] ? mat(&s, MAT_H_BAR) : NULL, s.live[MAT_P_BAR] ? mat(&s, MAT_P_BAR) : NULL,
+                         s.live[MAT_F_BAR] ? mat(&s, MAT_F_BAR) : NULL, H0_bar));
 done:
     return st;
 }

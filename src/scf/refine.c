@@ -1,4 +1,5 @@
-/* refine.c -- unrolled refinement: objects, buffers and the forward sweep. Schemes: refine_scheme.c; adjoint: refine_adj.c. */
+/* refine.c -- unrolled refinement: objects, buffers and the forward sweep. Schemes: refine_scheme.c; adjoint:
+ * refine_adj.c. */
 #include <math.h>
 #include "scf/refine_impl.h"
 
@@ -77,8 +78,8 @@ done:
 
 /* Row n_in - 1 of the Gram matrix, then the weights. */
 static ks_status mix_fwd(ks_refine *r, const ks_batch *batch, const ks_node *nd) {
-    ks_status     st   = KS_OK;
-    const int64_t ld   = r->scheme.n_build, k = nd->n_in;
+    ks_status     st = KS_OK;
+    const int64_t ld = r->scheme.n_build, k = nd->n_in;
     double       *gram = ks_refine_gram(r, 0);
     const double *d    = ks_refine_val(r, nd->in[k - 1]);
     for (int64_t i = 0; i < k; i++) { /* both triangles: the last call sets the diagonal element */
@@ -122,9 +123,15 @@ static ks_status node_fwd(ks_refine *r, const ks_batch *batch, const ks_node *nd
         KS_TRY(ks_basis_change(r->ctx, batch, 0, out, 0, out));
         break;
     }
-    case KS_NODE_COMM: KS_TRY(ks_commutator_fwd(r->ctx, batch, in0, in1, out)); break;
-    case KS_NODE_MIX: KS_TRY(mix_fwd(r, batch, nd)); break;
-    case KS_NODE_COMBINE: KS_TRY(combine_fwd(r, batch, nd)); break;
+    case KS_NODE_COMM:
+        KS_TRY(ks_commutator_fwd(r->ctx, batch, in0, in1, out));
+        break;
+    case KS_NODE_MIX:
+        KS_TRY(mix_fwd(r, batch, nd));
+        break;
+    case KS_NODE_COMBINE:
+        KS_TRY(combine_fwd(r, batch, nd));
+        break;
     }
 done:
     return st;
@@ -151,7 +158,8 @@ done:
     return st;
 }
 
-ks_status ks_refine_fwd(ks_ctx *ctx, ks_refine *r, const ks_batch *batch, const double *H0, int want_adj, ks_refine_result *out) {
+ks_status ks_refine_fwd(ks_ctx *ctx, ks_refine *r, const ks_batch *batch, const double *H0, int want_adj,
+                        ks_refine_result *out) {
     ks_status st = KS_OK;
     KS_CHECK(ctx && r && ctx == r->ctx && batch && H0 && out, KS_ERR_ARG, "refine: NULL argument or another context");
     memset(out, 0, sizeof *out);

@@ -24,7 +24,7 @@ typedef struct ks_node {
     ks_node_kind kind;
     int          out, n_in, in[KS_NODE_IN_MAX];
     int          density, mix;
-    int          save;                  /* density: place of C and eps; mix: place of the weights */
+    int          save; /* density: place of C and eps; mix: place of the weights */
     int          weight[KS_NODE_IN_MAX];
     double       alpha[KS_NODE_IN_MAX];
 } ks_node;
@@ -47,18 +47,18 @@ struct ks_refine {
     ks_refine_options opt;
     ks_scheme         scheme;
     /* capacities of the buffers below; they grow to the largest batch met and stay */
-    int64_t mat_cap, vec_cap, frame_cap, bar_cap;
-    double *mat;                     /* (n_var + n_density, mat_cap): values of the variables, then C of the density nodes */
-    double *eps;                     /* (n_density, vec_cap) */
-    double *bar;                     /* (n_var, bar_cap): cotangents, made at the first adjoint */
-    double *frame;                   /* per-frame arrays: E, mask, E_bar, Gram matrix and its cotangent, weights and theirs */
-    double *host;                    /* (vec_cap + frame_cap) staging */
-    double *gap, *mask_value;        /* (frame_cap) host */
-    uint8_t *mask;                   /* (frame_cap) host */
-    const ks_batch *batch;           /* of the last forward; borrowed, identity only */
-    int64_t mat_size, vec_size, n_frame;
-    int     saved;                   /* an adjoint may follow */
-    int     live[KS_VAR_MAX], mix_live[KS_NODE_MAX]; /* cotangents that are not zero */
+    int64_t         mat_cap, vec_cap, frame_cap, bar_cap;
+    double         *mat;   /* (n_var + n_density, mat_cap): values of the variables, then C of the density nodes */
+    double         *eps;   /* (n_density, vec_cap) */
+    double         *bar;   /* (n_var, bar_cap): cotangents, made at the first adjoint */
+    double         *frame; /* per-frame arrays: E, mask, E_bar, Gram matrix and its cotangent, weights and theirs */
+    double         *host;  /* (vec_cap + frame_cap) staging */
+    double         *gap, *mask_value; /* (frame_cap) host */
+    uint8_t        *mask;             /* (frame_cap) host */
+    const ks_batch *batch;            /* of the last forward; borrowed, identity only */
+    int64_t         mat_size, vec_size, n_frame;
+    int             saved;                                   /* an adjoint may follow */
+    int             live[KS_VAR_MAX], mix_live[KS_NODE_MAX]; /* cotangents that are not zero */
 };
 
 /* Layout of refine->frame, in doubles per frame. */
@@ -76,7 +76,9 @@ static inline double *ks_refine_weight(const struct ks_refine *r, int place, int
     return r->frame + (3 + 2 * k * k + (2 * place + bar) * k) * r->frame_cap;
 }
 static inline double *ks_refine_val(const struct ks_refine *r, int var) { return r->mat + var * r->mat_cap; }
-static inline double *ks_refine_C(const struct ks_refine *r, int place) { return r->mat + (r->scheme.n_var + place) * r->mat_cap; }
+static inline double *ks_refine_C(const struct ks_refine *r, int place) {
+    return r->mat + (r->scheme.n_var + place) * r->mat_cap;
+}
 static inline double *ks_refine_eps(const struct ks_refine *r, int place) { return r->eps + place * r->vec_cap; }
 
 #endif

@@ -35,12 +35,16 @@ done:
     return st;
 }
 
-const char *ks_refine_kind_name(ks_refine_kind kind) { return (int)kind >= 0 && (int)kind < N_KIND ? KINDS[kind].name : "?"; }
-int         ks_refine_default_builds(ks_refine_kind kind) { return (int)kind >= 0 && (int)kind < N_KIND ? KINDS[kind].n_build : 0; }
+const char *ks_refine_kind_name(ks_refine_kind kind) {
+    return (int)kind >= 0 && (int)kind < N_KIND ? KINDS[kind].name : "?";
+}
+int ks_refine_default_builds(ks_refine_kind kind) {
+    return (int)kind >= 0 && (int)kind < N_KIND ? KINDS[kind].n_build : 0;
+}
 
 static ks_node *add_node(ks_scheme *s, ks_node_kind kind, int n_in, int in0, int in1) {
     ks_node *nd = &s->node[s->n_node++];
-    *nd         = (ks_node){.kind = kind, .out = -1, .n_in = n_in, .in = {in0, in1}, .density = -1, .mix = -1, .save = -1};
+    *nd = (ks_node){.kind = kind, .out = -1, .n_in = n_in, .in = {in0, in1}, .density = -1, .mix = -1, .save = -1};
     if (kind != KS_NODE_MIX) nd->out = s->n_var++;
     return nd;
 }
@@ -90,13 +94,13 @@ static int extrapolate(ks_scheme *s, int k, int mix_node, const int *A, const in
 }
 
 ks_status ks_scheme_make(const ks_refine_options *opt, ks_scheme *s) {
-    ks_status st = KS_OK;
-    int       P[KS_BUILD_MAX + 1] = {0}, F[KS_BUILD_MAX + 1] = {0}, Q[KS_BUILD_MAX + 1] = {0}, D[KS_BUILD_MAX + 1] = {0};
-    int       H = 0, m = -1; /* variable 0 is H0; m: the latest weights */
+    ks_status st            = KS_OK;
+    int P[KS_BUILD_MAX + 1] = {0}, F[KS_BUILD_MAX + 1] = {0}, Q[KS_BUILD_MAX + 1] = {0}, D[KS_BUILD_MAX + 1] = {0};
+    int H = 0, m = -1; /* variable 0 is H0; m: the latest weights */
     KS_CHECK((int)opt->kind >= 0 && (int)opt->kind < N_KIND, KS_ERR_ARG, "refine kind %d is unknown", (int)opt->kind);
     const int K = opt->n_build ? opt->n_build : KINDS[opt->kind].n_build;
-    KS_CHECK(K >= 1 && K <= KS_BUILD_MAX, KS_ERR_ARG, "refine %s with %d Fock builds, limits 1 and %d", KINDS[opt->kind].name, K,
-             KS_BUILD_MAX);
+    KS_CHECK(K >= 1 && K <= KS_BUILD_MAX, KS_ERR_ARG, "refine %s with %d Fock builds, limits 1 and %d",
+             KINDS[opt->kind].name, K, KS_BUILD_MAX);
     KS_CHECK(opt->kind != KS_REFINE_NONE || K == 1, KS_ERR_ARG, "refine none has one Fock build, not %d", K);
     memset(s, 0, sizeof *s);
     s->n_build = K;
@@ -109,10 +113,8 @@ ks_status ks_scheme_make(const ks_refine_options *opt, ks_scheme *s) {
     case KS_REFINE_QPT:
     case KS_REFINE_QPTX:
         for (int k = 1; k <= K; k++) {
-            if (k == 1)
-                P[k] = density(s, 0);
-            else
-                P[k] = k < K ? mean(s, P[k - 1], Q[k - 1], QPT_STEP) : Q[k - 1];
+            if (k == 1) P[k] = density(s, 0);
+            else P[k] = k < K ? mean(s, P[k - 1], Q[k - 1], QPT_STEP) : Q[k - 1];
             F[k] = fock(s, P[k]);
             if (k < K || opt->kind == KS_REFINE_QPTX) Q[k] = density(s, F[k]);
         }
@@ -135,10 +137,10 @@ ks_status ks_scheme_make(const ks_refine_options *opt, ks_scheme *s) {
         break;
     case KS_REFINE_ANDERSON:
         for (int k = 1; k <= K; k++) {
-            if (k == 1)
-                P[k] = density(s, 0);
+            if (k == 1) P[k] = density(s, 0);
             else
-                P[k] = k < K ? extrapolate(s, k - 1, m, P, Q, ANDERSON_STEP) : density(s, extrapolate(s, k - 1, m, F, NULL, 0.0));
+                P[k] = k < K ? extrapolate(s, k - 1, m, P, Q, ANDERSON_STEP)
+                             : density(s, extrapolate(s, k - 1, m, F, NULL, 0.0));
             F[k] = fock(s, P[k]);
             Q[k] = density(s, F[k]);
             D[k] = resid(s, Q[k], P[k]);

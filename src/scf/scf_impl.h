@@ -32,24 +32,28 @@ static inline ks_mats ks_vec_dense(const double *x, int64_t len) { return (ks_ma
 /* n_occ (n_mat, from scratch) of the frames and the largest of them. */
 KS_NODISCARD ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *n_occ_max);
 
-/* One Fock build. P, C as in ks_fock_fwd; JK = J - (a/2) K, Vxc, F (n_mat, n, n); E, n_elec (n_frame). JK and Vxc are required,
- * F, E, n_elec may be NULL; F may be the same array as JK or Vxc. */
-KS_NODISCARD ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *JK, double *Vxc,
-                                     double *F, double *E, double *n_elec);
+/* One Fock build. P, C as in ks_fock_fwd; JK = J - (a/2) K, Vxc, F (n_mat, n, n); E, n_elec (n_frame). JK and Vxc are
+ * required, F, E, n_elec may be NULL; F may be the same array as JK or Vxc. */
+KS_NODISCARD ks_status ks_fock_parts(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *JK,
+                                     double *Vxc, double *F, double *E, double *n_elec);
 
 /* F C = S C e by Loewdin orthogonalisation, and P. P NULL: not wanted. */
-KS_NODISCARD ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, double *C, double *eps, double *P);
+KS_NODISCARD ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, double *C, double *eps,
+                                         double *P);
 
-/* ---- residual.c: what a density that is not yet self-consistent is measured by. Flat batch matrices; forwards overwrite, adjoints
- * add symmetric cotangents, NULL cotangents out are not wanted. ---- */
+/* ---- residual.c: what a density that is not yet self-consistent is measured by. Flat batch matrices; forwards
+ * overwrite, adjoints add symmetric cotangents, NULL cotangents out are not wanted. ---- */
 
-/* out = M A M with M = S^1/2 (use_x 0) or X = S^-1/2 (use_x 1): to and from the Loewdin basis; linear, its own adjoint. */
-KS_NODISCARD ks_status ks_basis_change(ks_ctx *ctx, const ks_batch *batch, int use_x, const double *A, int add, double *out);
+/* out = M A M with M = S^1/2 (use_x 0) or X = S^-1/2 (use_x 1): to and from the Loewdin basis; linear, its own
+ * adjoint. */
+KS_NODISCARD ks_status ks_basis_change(ks_ctx *ctx, const ks_batch *batch, int use_x, const double *A, int add,
+                                       double *out);
 /* c = X (F P S - S P F) X, antisymmetric. */
 KS_NODISCARD ks_status ks_commutator_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, const double *P, double *c);
-KS_NODISCARD ks_status ks_commutator_fwd(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P, double *c);
-KS_NODISCARD ks_status ks_commutator_adj(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P, const double *c_bar,
-                                         double *F_bar, double *P_bar);
+KS_NODISCARD ks_status ks_commutator_fwd(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P,
+                                         double *c);
+KS_NODISCARD ks_status ks_commutator_adj(ks_ctx *ctx, const ks_batch *batch, const double *F, const double *P,
+                                         const double *c_bar, double *F_bar, double *P_bar);
 
 /* Linear combination of batch matrices; coef (n_frame * coef_stride) backend memory, NULL: alpha alone. */
 typedef struct ks_mat_term {
@@ -58,18 +62,21 @@ typedef struct ks_mat_term {
     const double *coef;
     int64_t       coef_stride;
 } ks_mat_term;
-KS_NODISCARD ks_status ks_batch_combine(ks_ctx *ctx, const ks_batch *batch, int n_term, const ks_mat_term *term, int add, double *out);
+KS_NODISCARD ks_status ks_batch_combine(ks_ctx *ctx, const ks_batch *batch, int n_term, const ks_mat_term *term,
+                                        int add, double *out);
 /* out[f * out_stride] = alpha <a_f, b_f>, added when add is 1. */
-KS_NODISCARD ks_status ks_batch_dot(ks_ctx *ctx, const ks_batch *batch, double alpha, const double *a, const double *b, int add,
-                                    double *out, int64_t out_stride);
+KS_NODISCARD ks_status ks_batch_dot(ks_ctx *ctx, const ks_batch *batch, double alpha, const double *a, const double *b,
+                                    int add, double *out, int64_t out_stride);
 
-/* gap[frame] = min(gap[frame], LUMO - HOMO) of one set of orbital energies; -1 where they are not finite. Host memory. */
+/* gap[frame] = min(gap[frame], LUMO - HOMO) of one set of orbital energies; -1 where they are not finite. Host
+ * memory. */
 void ks_batch_lower_gap(const ks_batch *batch, const double *eps, double *gap);
 
 /* 1 when the H that a scheme reports is H0 itself, so that its P and F are P(H) and F[P(H)]. */
 int ks_refine_reports_input(const ks_refine *refine);
 
 /* P0 of a chunk from its S and S12, or from its Hcore, by the method's guess. */
-KS_NODISCARD ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S, const double *S12, double *P0);
+KS_NODISCARD ks_status ks_guess_minao(ks_ctx *ctx, const ks_tensors *ts, int64_t n_frame, const double *S,
+                                      const double *S12, double *P0);
 
 #endif

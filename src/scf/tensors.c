@@ -15,27 +15,31 @@ static const double DISTANCE_MIN = 0.1;
 enum { N_SHARED = 6, N_SPIN_MAT = 4, N_DIP = 3, N_SCALAR = 2 };
 
 ks_status ks_tensors_bytes(const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot) {
-    ks_status st = KS_OK;
+    ks_status st  = KS_OK;
     int64_t   eri = 0, grid = 0, nn;
     KS_CHECK(sys && method && method->xc && bytes_per_slot, KS_ERR_ARG, "tensors: NULL argument");
     nn = sys->n_ao * sys->n_ao;
     KS_TRY(ks_eri_bytes(sys, &eri));
     if (method->xc->family != KS_XC_NONE) KS_TRY(ks_grid_bytes(sys, method->grid_level, &grid));
-    *bytes_per_slot = eri + grid + (int64_t)sizeof(double) * ((N_SHARED + N_DIP + N_SPIN_MAT * method->n_spin) * nn + N_SCALAR + 3 * sys->n_atom);
+    *bytes_per_slot =
+        eri + grid +
+        (int64_t)sizeof(double) * ((N_SHARED + N_DIP + N_SPIN_MAT * method->n_spin) * nn + N_SCALAR + 3 * sys->n_atom);
 done:
     return st;
 }
 
-ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity, ks_tensors **out) {
+ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity,
+                            ks_tensors **out) {
     ks_status   st  = KS_OK;
     ks_tensors *t   = NULL;
     double     *occ = NULL;
     int64_t     nn, m, cap_nn;
     KS_CHECK(ctx && sys && method && method->xc && out, KS_ERR_ARG, "tensors: NULL argument");
     KS_CHECK(capacity > 0, KS_ERR_ARG, "tensors: capacity %lld is not positive", (long long)capacity);
-    KS_CHECK(method->n_spin == 1, KS_ERR_UNSUPPORTED, "n_spin = %d: only closed shells (n_spin = 1) are supported", method->n_spin);
-    KS_CHECK(method->grid_level >= 0 && method->grid_level <= KS_GRID_LEVEL_MAX, KS_ERR_ARG, "grid level %d is outside 0..%d",
-             method->grid_level, KS_GRID_LEVEL_MAX);
+    KS_CHECK(method->n_spin == 1, KS_ERR_UNSUPPORTED, "n_spin = %d: only closed shells (n_spin = 1) are supported",
+             method->n_spin);
+    KS_CHECK(method->grid_level >= 0 && method->grid_level <= KS_GRID_LEVEL_MAX, KS_ERR_ARG,
+             "grid level %d is outside 0..%d", method->grid_level, KS_GRID_LEVEL_MAX);
     nn = sys->n_ao * sys->n_ao, m = sys->guess.n_ao;
     KS_TRY(ks_mul_i64(capacity, nn * (int64_t)sizeof(double), &cap_nn));
     KS_TRY(KS_ZNEW(t, 1));
@@ -87,13 +91,15 @@ static ks_status check_frame(const ks_system *sys, int64_t frame, const double *
     ks_status st = KS_OK;
     for (int64_t a = 0; a < sys->n_atom; a++)
         for (int x = 0; x < 3; x++)
-            KS_CHECK(isfinite(pos[3 * a + x]), KS_ERR_DATA, "frame %lld (%s): coordinate %d of atom %lld is not finite", (long long)frame,
-                     sys->formula, x, (long long)a);
+            KS_CHECK(isfinite(pos[3 * a + x]), KS_ERR_DATA, "frame %lld (%s): coordinate %d of atom %lld is not finite",
+                     (long long)frame, sys->formula, x, (long long)a);
     for (int64_t a = 0; a < sys->n_atom; a++)
         for (int64_t b = 0; b < a; b++) {
-            const double dx = pos[3 * a] - pos[3 * b], dy = pos[3 * a + 1] - pos[3 * b + 1], dz = pos[3 * a + 2] - pos[3 * b + 2];
-            const double d = sqrt(dx * dx + dy * dy + dz * dz);
-            KS_CHECK(d >= DISTANCE_MIN, KS_ERR_DATA, "frame %lld (%s): atoms %lld and %lld are %.3g bohr apart, limit %g", (long long)frame,
+            const double dx = pos[3 * a] - pos[3 * b], dy = pos[3 * a + 1] - pos[3 * b + 1],
+                         dz = pos[3 * a + 2] - pos[3 * b + 2];
+            const double d  = sqrt(dx * dx + dy * dy + dz * dz);
+            KS_CHECK(d >= DISTANCE_MIN, KS_ERR_DATA,
+                     "frame %lld (%s): atoms %lld and %lld are %.3g bohr apart, limit %g", (long long)frame,
                      sys->formula, (long long)b, (long long)a, d, DISTANCE_MIN);
         }
 done:
@@ -103,20 +109,23 @@ done:
 static ks_status set_n_occ(ks_tensors *t, int64_t frame, int32_t slot, int32_t charge) {
     ks_status     st     = KS_OK;
     const int64_t n_elec = t->sys->n_electron - charge;
-    KS_CHECK(n_elec > 0, KS_ERR_DATA, "frame %lld (%s): charge %d leaves %lld electrons", (long long)frame, t->sys->formula, charge,
-             (long long)n_elec);
-    KS_CHECK(n_elec % 2 == 0, KS_ERR_UNSUPPORTED,
-             "frame %lld (%s) has %lld electrons at charge %d: an odd number needs open shells, which are not supported",
-             (long long)frame, t->sys->formula, (long long)n_elec, charge);
-    KS_CHECK(n_elec / 2 <= t->sys->n_ao, KS_ERR_DATA, "frame %lld (%s): %lld electrons at charge %d do not fit into %lld orbitals",
-             (long long)frame, t->sys->formula, (long long)n_elec, charge, (long long)t->sys->n_ao);
+    KS_CHECK(n_elec > 0, KS_ERR_DATA, "frame %lld (%s): charge %d leaves %lld electrons", (long long)frame,
+             t->sys->formula, charge, (long long)n_elec);
+    KS_CHECK(
+        n_elec % 2 == 0, KS_ERR_UNSUPPORTED,
+        "frame %lld (%s) has %lld electrons at charge %d: an odd number needs open shells, which are not supported",
+        (long long)frame, t->sys->formula, (long long)n_elec, charge);
+    KS_CHECK(n_elec / 2 <= t->sys->n_ao, KS_ERR_DATA,
+             "frame %lld (%s): %lld electrons at charge %d do not fit into %lld orbitals", (long long)frame,
+             t->sys->formula, (long long)n_elec, charge, (long long)t->sys->n_ao);
     for (int s = 0; s < t->method.n_spin; s++) t->n_occ[slot * t->method.n_spin + s] = (int32_t)(n_elec / 2);
 done:
     return st;
 }
 
 /* One-electron part of up to CHUNK frames, and P0 when the guess needs no Fock matrix. */
-static ks_status build_one_electron(ks_tensors *t, int64_t first, int64_t n_frame, const int32_t *slot, const double *pos) {
+static ks_status build_one_electron(ks_tensors *t, int64_t first, int64_t n_frame, const int32_t *slot,
+                                    const double *pos) {
     ks_status           st      = KS_OK;
     ks_ctx             *ctx     = t->ctx;
     ks_arena           *scratch = ks_ctx_scratch(ctx);
@@ -185,17 +194,18 @@ done:
     return st;
 }
 
-ks_status ks_tensors_build(ks_tensors *t, int64_t n_frame, const int32_t *slot, const double *pos, const int32_t *charge) {
+ks_status ks_tensors_build(ks_tensors *t, int64_t n_frame, const int32_t *slot, const double *pos,
+                           const int32_t *charge) {
     ks_status           st      = KS_OK;
     ks_arena           *scratch = t ? ks_ctx_scratch(t->ctx) : NULL;
     const ks_arena_mark mark    = t ? ks_arena_get_mark(scratch) : (ks_arena_mark){0};
     double             *e_nuc = NULL, *pos_b = NULL, *e_b = NULL;
-    KS_CHECK(t && n_frame >= 0 && (n_frame == 0 || (slot && pos)), KS_ERR_ARG, "tensors build: NULL argument or %lld frames",
-             (long long)n_frame);
+    KS_CHECK(t && n_frame >= 0 && (n_frame == 0 || (slot && pos)), KS_ERR_ARG,
+             "tensors build: NULL argument or %lld frames", (long long)n_frame);
     const int64_t n_pos = 3 * t->sys->n_atom;
     for (int64_t f = 0; f < n_frame; f++) {
-        KS_CHECK(slot[f] >= 0 && slot[f] < t->capacity, KS_ERR_ARG, "slot %d of frame %lld is outside 0..%lld", slot[f], (long long)f,
-                 (long long)t->capacity - 1);
+        KS_CHECK(slot[f] >= 0 && slot[f] < t->capacity, KS_ERR_ARG, "slot %d of frame %lld is outside 0..%lld", slot[f],
+                 (long long)f, (long long)t->capacity - 1);
         KS_TRY(check_frame(t->sys, f, pos + f * n_pos));
         KS_TRY(set_n_occ(t, f, slot[f], charge ? charge[f] : 0));
     }

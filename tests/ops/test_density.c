@@ -1,5 +1,5 @@
-/* test_density.c -- the density pair F -> P = 2 C_occ C_occ^T on frames of water. C and eps are saved values: the signs of C are
- * arbitrary and compared nowhere. */
+/* test_density.c -- the density pair F -> P = 2 C_occ C_occ^T on frames of water. C and eps are saved values: the
+ * signs of C are arbitrary and compared nowhere. */
 #include "scf_case.h"
 #include "op_driver.h"
 
@@ -17,10 +17,10 @@ static ks_status build(t_case *c) {
     t_moved(T_WATER_POS, 3, 4, 3, pos);
     s->pool = t_pool_make(c->ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 4, pos, NULL);
     for (int i = 0; i < 4; i++) s->slot[i] = 3 - i;
-    s->seg   = (ks_segment){s->pool.ts, c->n, s->slot};
-    s->batch = (ks_batch){1, &s->seg};
-    c->user  = s;
-    nn       = s->pool.sys->n_ao * s->pool.sys->n_ao;
+    s->seg        = (ks_segment){s->pool.ts, c->n, s->slot};
+    s->batch      = (ks_batch){1, &s->seg};
+    c->user       = s;
+    nn            = s->pool.sys->n_ao * s->pool.sys->n_ao;
     c->in_size[0] = c->out_size[0] = c->out_size[2] = c->n * nn;
     c->out_size[1]                                  = c->n * s->pool.sys->n_ao;
     c->dim[0]                                       = s->pool.sys->n_ao;
@@ -53,15 +53,18 @@ static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
 }
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
     (void)in;
-    return in_bar[0] ? ks_density_adj(c->ctx, &((setup *)c->user)->batch, saved[0], saved[1], out_bar[2], NULL, in_bar[0]) : KS_OK;
+    return in_bar[0]
+               ? ks_density_adj(c->ctx, &((setup *)c->user)->batch, saved[0], saved[1], out_bar[2], NULL, in_bar[0])
+               : KS_OK;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     const ks_batch *b = &((setup *)c->user)->batch;
-    return k == 0 ? ks_density_fwd(c->ctx, b, NULL, out[0], out[1], out[2]) : ks_density_fwd(c->ctx, b, in[0], NULL, out[1], out[2]);
+    return k == 0 ? ks_density_fwd(c->ctx, b, NULL, out[0], out[1], out[2])
+                  : ks_density_fwd(c->ctx, b, in[0], NULL, out[1], out[2]);
 }
 
-/* Degenerate occupied pairs: the adjoint must not see them. Two stretched H2 far apart have bonding orbitals that agree to 1e-8 or
- * better; the derivative of <M, P> along a direction is compared with differences. */
+/* Degenerate occupied pairs: the adjoint must not see them. Two stretched H2 far apart have bonding orbitals that
+ * agree to 1e-8 or better; the derivative of <M, P> along a direction is compared with differences. */
 static void test_degenerate(ks_ctx *ctx) {
     const int32_t Z[4]    = {1, 1, 1, 1};
     const double  pos[12] = {0, 0, 0, 0, 0, 1.4, 0, 60, 0, 0, 60, 1.4};
@@ -98,17 +101,28 @@ static void test_degenerate(ks_ctx *ctx) {
         for (int i = 0; i < NN; i++) sum += fabs(x[i]);
         T_CHECK(sum == 0.0, "a masked frame got a cotangent of %g", sum);
     }
-    T_CLOSE(ana, (8 * (val[3] - val[1]) - (val[4] - val[0])) / 12e-3, 0.0, 1e-8); /* difference of order h^4, gap 1 Ha */
-    ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&C), ks_mem_free(ctx, (void **)&eps), ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&b);
+    T_CLOSE(ana, (8 * (val[3] - val[1]) - (val[4] - val[0])) / 12e-3, 0.0,
+            1e-8); /* difference of order h^4, gap 1 Ha */
+    ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&C), ks_mem_free(ctx, (void **)&eps),
+        ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&b);
     t_pool_drop(&p);
 }
 
 int main(int argc, char **argv) {
-    static const t_op op = {.name = "density", .n = 3, .n_size = 4, .sizes = {0, 1, 2, 4}, .build = build, .drop = drop, .fwd = fwd, .adj = adj,
-                            .bad = bad, .n_bad = 2,
-                            .in  = {{.name = "F", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
-                            .out = {{.name = "C", .tol = INFINITY}, {.name = "eps", .tol = 1e-12}, {.name = "P", .diff = 1, .tol = 1e-11}}};
-    ks_ctx           *ctx;
+    static const t_op op = {
+        .name   = "density",
+        .n      = 3,
+        .n_size = 4,
+        .sizes  = {0, 1, 2, 4},
+        .build  = build,
+        .drop   = drop,
+        .fwd    = fwd,
+        .adj    = adj,
+        .bad    = bad,
+        .n_bad  = 2,
+        .in     = {{.name = "F", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
+        .out = {{.name = "C", .tol = INFINITY}, {.name = "eps", .tol = 1e-12}, {.name = "P", .diff = 1, .tol = 1e-11}}};
+    ks_ctx *ctx;
     t_op_init(argc, argv);
     t_op_run(&op);
     ctx = t_op_ctx(0);

@@ -1,5 +1,5 @@
-/* test_fock.c -- the Fock pair P -> F[P], E[P] on frames of water: value against stored answers is in unit.scf; here gradients, dE/dP = F,
- * and the nine checks. */
+/* test_fock.c -- the Fock pair P -> F[P], E[P] on frames of water: value against stored answers is in unit.scf; here
+ * gradients, dE/dP = F, and the nine checks. */
 #include "scf_case.h"
 #include "op_driver.h"
 
@@ -17,10 +17,10 @@ static ks_status build(t_case *c) {
     t_moved(T_WATER_POS, 3, 3, 4, pos);
     s->pool = t_pool_make(c->ctx, "sto-3g", "b3lyp5", 0, 3, T_WATER_Z, 3, pos, NULL);
     for (int i = 0; i < 3; i++) s->slot[i] = 2 - i;
-    s->seg   = (ks_segment){s->pool.ts, c->n, s->slot};
-    s->batch = (ks_batch){1, &s->seg};
-    c->user  = s;
-    nn       = s->pool.sys->n_ao * s->pool.sys->n_ao;
+    s->seg        = (ks_segment){s->pool.ts, c->n, s->slot};
+    s->batch      = (ks_batch){1, &s->seg};
+    c->user       = s;
+    nn            = s->pool.sys->n_ao * s->pool.sys->n_ao;
     c->in_size[0] = c->out_size[0] = c->n * nn;
     c->out_size[1]                 = c->n;
     c->dim[0]                      = s->pool.sys->n_ao;
@@ -66,17 +66,19 @@ done:
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     const ks_batch *b = &((setup *)c->user)->batch;
-    return k == 0 ? ks_fock_fwd(c->ctx, b, NULL, NULL, out[0], out[1]) : ks_fock_fwd(c->ctx, NULL, in[0], NULL, out[0], out[1]);
+    return k == 0 ? ks_fock_fwd(c->ctx, b, NULL, NULL, out[0], out[1])
+                  : ks_fock_fwd(c->ctx, NULL, in[0], NULL, out[0], out[1]);
 }
 
 /* The route over occupied orbitals and the dense route give the same F and E for an idempotent density. */
 static void test_routes(ks_ctx *ctx) {
-    t_pool        p       = t_pool_make(ctx, "def2-svp", "pbe", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
+    t_pool        p = t_pool_make(ctx, "def2-svp", "pbe", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
     const int64_t n = p.sys->n_ao, nn = n * n;
     int32_t       slot[1] = {0};
     ks_segment    seg     = {p.ts, 1, slot};
     ks_batch      batch   = {1, &seg};
-    double       *F = t_dev(ctx, nn), *P = t_dev(ctx, nn), *C = t_dev(ctx, nn), *eps = t_dev(ctx, n), *E = t_dev(ctx, 1), *a = t_host(nn), *b = t_host(nn), e[2];
+    double *F = t_dev(ctx, nn), *P = t_dev(ctx, nn), *C = t_dev(ctx, nn), *eps = t_dev(ctx, n), *E = t_dev(ctx, 1),
+           *a = t_host(nn), *b = t_host(nn), e[2];
     T_OK(ks_density_fwd(ctx, &batch, p.ts->F0, C, eps, P));
     for (int dense = 0; dense < 2; dense++) {
         T_OK(ks_fock_fwd(ctx, &batch, P, dense ? NULL : C, F, E));
@@ -86,14 +88,24 @@ static void test_routes(ks_ctx *ctx) {
     T_CHECK(t_max_diff(nn, a, b) <= 1e-11, "F by orbitals and by density differ by %g", t_max_diff(nn, a, b));
     T_CLOSE(e[0], e[1], 1e-10, 0);
     free(a), free(b);
-    ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&C), ks_mem_free(ctx, (void **)&eps), ks_mem_free(ctx, (void **)&E);
+    ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&C),
+        ks_mem_free(ctx, (void **)&eps), ks_mem_free(ctx, (void **)&E);
     t_pool_drop(&p);
 }
 
 int main(int argc, char **argv) {
-    static const t_op op = {.name = "fock", .n = 2, .n_size = 3, .sizes = {0, 1, 3}, .build = build, .drop = drop, .fwd = fwd, .adj = adj, .bad = bad, .n_bad = 2,
-                            .in  = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
-                            .out = {{.name = "F", .diff = 1, .tol = 1e-11}, {.name = "E", .diff = 1, .tol = 1e-11}}};
+    static const t_op op = {.name   = "fock",
+                            .n      = 2,
+                            .n_size = 3,
+                            .sizes  = {0, 1, 3},
+                            .build  = build,
+                            .drop   = drop,
+                            .fwd    = fwd,
+                            .adj    = adj,
+                            .bad    = bad,
+                            .n_bad  = 2,
+                            .in     = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
+                            .out    = {{.name = "F", .diff = 1, .tol = 1e-11}, {.name = "E", .diff = 1, .tol = 1e-11}}};
     ks_ctx           *ctx;
     t_op_init(argc, argv);
     t_op_run(&op);

@@ -32,7 +32,7 @@ static void test_gemm(ks_ctx *ctx, int64_t B, int64_t m, int64_t n, int64_t k, i
     double *a = random_array(B * m * k, 1), *b = random_array(2 * k * n, 2), *c = random_array(B * m * n, 3);
     double *da = up(ctx, a, B * m * k), *db = up(ctx, b, 2 * k * n), *dc = up(ctx, c, B * m * n);
     int32_t index[8] = {1, 0, 1, 1, 0, 0, 1, 0}; /* b: a pool of two matrices */
-    if (beta == 0.0) { /* overwriting must not read what is there */
+    if (beta == 0.0) {                           /* overwriting must not read what is there */
         double *nan_c = malloc((size_t)(B * m * n) * sizeof *nan_c);
         for (int64_t i = 0; i < B * m * n; i++) nan_c[i] = NAN;
         T_OK(ks_mem_to_backend(ctx, dc, nan_c, (size_t)(B * m * n) * sizeof *nan_c));
@@ -45,14 +45,15 @@ static void test_gemm(ks_ctx *ctx, int64_t B, int64_t m, int64_t n, int64_t k, i
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
                 const double *af = a + f * m * k, *bf = b + index[f] * k * n;
-                double        s  = 0.0;
-                for (int64_t q = 0; q < k; q++) s += (ta ? af[q * m + i] : af[i * k + q]) * (tb ? bf[j * k + q] : bf[q * n + j]);
+                double        s = 0.0;
+                for (int64_t q = 0; q < k; q++)
+                    s += (ta ? af[q * m + i] : af[i * k + q]) * (tb ? bf[j * k + q] : bf[q * n + j]);
                 const double want = 0.7 * s + beta * c[(f * m + i) * n + j], d = fabs(got[(f * m + i) * n + j] - want);
                 worst = d <= worst ? worst : d;
             }
     /* elements are sums of k products of size 1 */
-    T_CHECK(worst <= 8 * 2.3e-16 * (double)(k + 1), "gemm B=%lld m=%lld n=%lld k=%lld ta=%d tb=%d: error %g", (long long)B, (long long)m,
-            (long long)n, (long long)k, ta, tb, worst);
+    T_CHECK(worst <= 8 * 2.3e-16 * (double)(k + 1), "gemm B=%lld m=%lld n=%lld k=%lld ta=%d tb=%d: error %g",
+            (long long)B, (long long)m, (long long)n, (long long)k, ta, tb, worst);
     ks_mem_free(ctx, (void **)&da);
     ks_mem_free(ctx, (void **)&db);
     free(a), free(b), free(c), free(got);
@@ -90,11 +91,12 @@ static void test_eigh(ks_ctx *ctx, int64_t B, int64_t n) {
 
 static void test_eigh_nan(ks_ctx *ctx) {
     enum { B = 2, N = 3 };
-    double a[B * N * N] = {1, 0, NAN, 0, 2, 0, NAN, 0, 3, 3, 0, 0, 0, 2, 0, 0, 0, 1};
+    double  a[B * N * N] = {1, 0, NAN, 0, 2, 0, NAN, 0, 3, 3, 0, 0, 0, 2, 0, 0, 0, 1};
     double *da = up(ctx, a, B * N * N), *w = up(ctx, a, B * N), *v = up(ctx, a, B * N * N);
     T_OK(ks_eigh(ctx, B, N, da, w, v));
     double *hw = down(ctx, w, B * N), *hv = down(ctx, v, B * N * N);
-    T_CHECK(isnan(hw[0]) && isnan(hw[2]) && hv[0] == 1.0 && hv[1] == 0.0, "a NaN frame must be marked by NaN eigenvalues");
+    T_CHECK(isnan(hw[0]) && isnan(hw[2]) && hv[0] == 1.0 && hv[1] == 0.0,
+            "a NaN frame must be marked by NaN eigenvalues");
     T_CHECK(hw[3] == 1.0 && hw[4] == 2.0 && hw[5] == 3.0, "a NaN frame changed its neighbour");
     ks_mem_free(ctx, (void **)&da);
     free(hw), free(hv);
@@ -105,10 +107,12 @@ static void test_lowdin(ks_ctx *ctx, int64_t B, int64_t n) {
     for (int64_t f = 0; f < B; f++)
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < n; j++) {
-                for (int64_t q = 0; q < n; q++) s[(f * n + i) * n + j] += r[(f * n + i) * n + q] * r[(f * n + j) * n + q] / (double)n;
+                for (int64_t q = 0; q < n; q++)
+                    s[(f * n + i) * n + j] += r[(f * n + i) * n + q] * r[(f * n + j) * n + q] / (double)n;
                 if (i == j) s[(f * n + i) * n + j] += 0.1;
             }
-    double *ds = up(ctx, s, B * n * n), *dh = up(ctx, s, B * n * n), *dx = up(ctx, s, B * n * n), worst = 0.0, asym = 0.0;
+    double *ds = up(ctx, s, B * n * n), *dh = up(ctx, s, B * n * n), *dx = up(ctx, s, B * n * n), worst = 0.0,
+           asym = 0.0;
     T_OK(ks_lowdin(ctx, B, n, ds, 0, dh, dx));
     double *h = down(ctx, dh, B * n * n), *x = down(ctx, dx, B * n * n);
     for (int64_t f = 0; f < B; f++)
@@ -116,22 +120,24 @@ static void test_lowdin(ks_ctx *ctx, int64_t B, int64_t n) {
             for (int64_t j = 0; j < n; j++) {
                 const double *hf = h + f * n * n, *xf = x + f * n * n;
                 double        hh = -s[(f * n + i) * n + j], hx = i == j ? -1.0 : 0.0;
-                for (int64_t q = 0; q < n; q++) hh += hf[i * n + q] * hf[q * n + j], hx += hf[i * n + q] * xf[q * n + j];
+                for (int64_t q = 0; q < n; q++)
+                    hh += hf[i * n + q] * hf[q * n + j], hx += hf[i * n + q] * xf[q * n + j];
                 worst = fmax(worst, fmax(fabs(hh), fabs(hx)));
                 asym  = fmax(asym, fabs(xf[i * n + j] - xf[j * n + i]));
             }
-    T_CHECK(worst <= 1e-13 * (double)(n + 1), "lowdin n=%lld: S^1/2 S^1/2 - S or S^1/2 X - 1 is %g", (long long)n, worst); /* |S| about 1, condition below 100 */
+    T_CHECK(worst <= 1e-13 * (double)(n + 1), "lowdin n=%lld: S^1/2 S^1/2 - S or S^1/2 X - 1 is %g", (long long)n,
+            worst); /* |S| about 1, condition below 100 */
     T_CHECK(asym <= 1e-14 * (double)(n + 1), "lowdin n=%lld: X is not symmetric by %g", (long long)n, asym);
     if (n > 1) { /* make the last frame singular: two equal functions */
         double *sf = s + (B - 1) * n * n;
         for (int64_t j = 0; j < n; j++) sf[n + j] = sf[j], sf[j * n + 1] = sf[j * n];
-        sf[n + 1] = sf[0];
+        sf[n + 1]  = sf[0];
         double *db = up(ctx, s, B * n * n), *d1 = up(ctx, s, B * n * n), *d2 = up(ctx, s, B * n * n);
         char    want[32];
         T_ERR(ks_lowdin(ctx, B, n, db, 40, d1, d2), KS_ERR_DATA);
         snprintf(want, sizeof want, "frame %d", (int)(40 + B - 1));
-        T_CHECK(strstr(ks_error_message(), want) && strstr(ks_error_message(), "eigenvalue"), "message '%s' does not name %s",
-                ks_error_message(), want);
+        T_CHECK(strstr(ks_error_message(), want) && strstr(ks_error_message(), "eigenvalue"),
+                "message '%s' does not name %s", ks_error_message(), want);
         ks_error_clear();
         ks_mem_free(ctx, (void **)&db), ks_mem_free(ctx, (void **)&d1), ks_mem_free(ctx, (void **)&d2);
     }
@@ -173,7 +179,7 @@ static void test_vectors(ks_ctx *ctx) {
     double       *x = random_array(POOL * LEN, 8), *y = random_array(B * LEN, 9), coef[B] = {0.5, 0.0, -2.0};
     const int32_t index[B] = {3, 0, 2};
     for (int i = 0; i < LEN; i++) y[LEN + i] = NAN; /* frame 1 has weight 0 for y: must not be read */
-    double       *dx = up(ctx, x, POOL * LEN), *dy = up(ctx, y, B * LEN), *dc = up(ctx, coef, B), *out = up(ctx, x, B * LEN);
+    double *dx = up(ctx, x, POOL * LEN), *dy = up(ctx, y, B * LEN), *dc = up(ctx, coef, B), *out = up(ctx, x, B * LEN);
     const ks_term t[2] = {{{dx, LEN, LEN, index, 1, 0}, 3.0, NULL, 0}, {{dy, LEN, LEN, NULL, 1, 0}, 2.0, dc, 1}};
     for (int add = 0; add < 2; add++) {
         double worst = 0.0;
@@ -183,7 +189,8 @@ static void test_vectors(ks_ctx *ctx) {
         T_OK(ks_mem_to_host(ctx, got, out, sizeof got));
         for (int f = 0; f < B; f++)
             for (int i = 0; i < LEN; i++) {
-                const double want = (add ? x[f * LEN + i] : 0.0) + 3.0 * x[index[f] * LEN + i] + (f == 1 ? 0.0 : 2.0 * coef[f] * y[f * LEN + i]);
+                const double want = (add ? x[f * LEN + i] : 0.0) + 3.0 * x[index[f] * LEN + i] +
+                                    (f == 1 ? 0.0 : 2.0 * coef[f] * y[f * LEN + i]);
                 worst = fabs(got[f * LEN + i] - want) <= worst ? worst : fabs(got[f * LEN + i] - want);
             }
         T_CHECK(worst <= 4e-15, "combine add=%d: error %g", add, worst); /* sums of three terms below 8 */
@@ -211,7 +218,7 @@ static void test_vectors(ks_ctx *ctx) {
     }
     T_OK(ks_scatter(ctx, B, LEN, out, index, dx));
     double *pool = down(ctx, dx, POOL * LEN);
-    same = 1;
+    same         = 1;
     for (int i = 0; i < LEN; i++) {
         for (int f = 0; f < B; f++) same = same && pool[index[f] * LEN + i] == got[f * LEN + i];
         same = same && pool[LEN + i] == x[LEN + i];
@@ -227,7 +234,8 @@ static void test_sym_occ(ks_ctx *ctx) {
     const int32_t n_occ[B] = {4, 2};
     const uint8_t mask[B]  = {0, 1};
     for (int i = 0; i < B * N; i++) eps[i] = i % N + 0.1 * i;
-    double *da = up(ctx, a, B * N * N), *o = up(ctx, a, B * N * N), *dg = up(ctx, g, B * ROWS * N), *de = up(ctx, eps, B * N);
+    double *da = up(ctx, a, B * N * N), *o = up(ctx, a, B * N * N), *dg = up(ctx, g, B * ROWS * N),
+           *de = up(ctx, eps, B * N);
     double *p = up(ctx, a, B * N * N), *dy = up(ctx, g, B * ROWS * N);
     T_OK(ks_sym(ctx, B, N, 0.5, -1.0, da, 0, o));
     T_OK(ks_sym(ctx, B, N, 2.0, 1.0, da, 1, o));
@@ -261,7 +269,8 @@ static void test_sym_occ(ks_ctx *ctx) {
     const int32_t bad[B] = {4, 7};
     T_ERR(ks_occ_density(ctx, B, N, 2.0, bad, da, da), KS_ERR_ARG);
     ks_error_clear();
-    ks_mem_free(ctx, (void **)&da), ks_mem_free(ctx, (void **)&dg), ks_mem_free(ctx, (void **)&de), ks_mem_free(ctx, (void **)&dy);
+    ks_mem_free(ctx, (void **)&da), ks_mem_free(ctx, (void **)&dg), ks_mem_free(ctx, (void **)&de),
+        ks_mem_free(ctx, (void **)&dy);
     free(a), free(g), free(ho), free(hp);
 }
 
@@ -269,10 +278,10 @@ static void test_sym_occ(ks_ctx *ctx) {
 static void test_mix(ks_ctx *ctx) {
     enum { B = 5, K = 4, LD = 6, DIM = 7 };
     const double ridge = 1e-3; /* large enough that its derivative counts */
-    double      *d = random_array(B * K * DIM, 13), *w_bar = random_array(B * K, 14), *dir = random_array(B * K * DIM, 15);
-    double       gram[B * LD * LD] = {0}, bar[B * LD * LD] = {0}, worst = 0.0;
-    double      *dg = up(ctx, gram, B * LD * LD), *dw = up(ctx, w_bar, B * K), *dwb = up(ctx, w_bar, B * K);
-    double       f[5], ana = 0.0;
+    double *d = random_array(B * K * DIM, 13), *w_bar = random_array(B * K, 14), *dir = random_array(B * K * DIM, 15);
+    double  gram[B * LD * LD] = {0}, bar[B * LD * LD] = {0}, worst = 0.0;
+    double *dg = up(ctx, gram, B * LD * LD), *dw = up(ctx, w_bar, B * K), *dwb = up(ctx, w_bar, B * K);
+    double  f[5], ana = 0.0;
     for (int step = -2; step <= 2; step++) {
         const double h = 1e-3 * step;
         for (int b = 0; b < B; b++)
@@ -280,7 +289,8 @@ static void test_mix(ks_ctx *ctx) {
                 for (int j = 0; j < K; j++) {
                     double s = 0.0;
                     for (int x = 0; x < DIM; x++)
-                        s += (d[(b * K + i) * DIM + x] + h * dir[(b * K + i) * DIM + x]) * (d[(b * K + j) * DIM + x] + h * dir[(b * K + j) * DIM + x]);
+                        s += (d[(b * K + i) * DIM + x] + h * dir[(b * K + i) * DIM + x]) *
+                             (d[(b * K + j) * DIM + x] + h * dir[(b * K + j) * DIM + x]);
                     gram[(b * LD + i) * LD + j] = s;
                 }
         T_OK(ks_mem_to_backend(ctx, dg, gram, sizeof gram));
@@ -325,9 +335,11 @@ int main(int argc, char **argv) {
     ks_ctx              *ctx = NULL;
     const ks_ctx_options opt = {argc > 1 ? argv[1] : "cpu", 0};
     T_OK(ks_ctx_create(&opt, &ctx));
-    const int64_t sizes[][4] = {{1, 1, 1, 1}, {2, 3, 4, 5}, {8, 7, 7, 7}, {1, 132, 132, 132}, {3, 65, 33, 29}, {2, 5, 5, 0}};
+    const int64_t sizes[][4] = {{1, 1, 1, 1},       {2, 3, 4, 5},    {8, 7, 7, 7},
+                                {1, 132, 132, 132}, {3, 65, 33, 29}, {2, 5, 5, 0}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int q = 0; q < 8; q++) test_gemm(ctx, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], q & 1, q >> 1 & 1, q >> 2 & 1);
+        for (int q = 0; q < 8; q++)
+            test_gemm(ctx, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], q & 1, q >> 1 & 1, q >> 2 & 1);
     const int64_t ns[] = {1, 2, 3, 7, 24, 31, 32, 33, 65, 132};
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) test_eigh(ctx, 3, ns[i]), test_lowdin(ctx, 2, ns[i]);
     test_eigh_nan(ctx);
@@ -341,7 +353,8 @@ int main(int argc, char **argv) {
     T_OK(ks_combine(ctx, 0, 5, 0, NULL, 0, NULL));
     T_ERR(ks_eigh(ctx, -1, 5, &one, &one, &one), KS_ERR_ARG);
     T_ERR(ks_eigh(ctx, 1, 1, NULL, &one, &one), KS_ERR_ARG);
-    T_ERR(ks_gemm(ctx, 1, 0, 0, 1, 1, 1, 1.0, ks_mats_dense(&one, 1, 1), ks_mats_dense(&one, 1, 1), 0.5, &one), KS_ERR_ARG);
+    T_ERR(ks_gemm(ctx, 1, 0, 0, 1, 1, 1, 1.0, ks_mats_dense(&one, 1, 1), ks_mats_dense(&one, 1, 1), 0.5, &one),
+          KS_ERR_ARG);
     T_ERR(ks_mix_fwd(ctx, 1, KS_MIX_MAX + 1, KS_MIX_MAX + 1, 1e-10, &one, &one), KS_ERR_ARG);
     ks_error_clear();
     ks_ctx_destroy(&ctx);

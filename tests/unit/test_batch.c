@@ -1,4 +1,5 @@
-/* test_batch.c -- batches and pools of geometry tensors: layout, gathers, errors that name the frame, rebuilding of slots. */
+/* test_batch.c -- batches and pools of geometry tensors: layout, gathers, errors that name the frame, rebuilding of
+ * slots. */
 #include <stddef.h>
 #include "scf_case.h"
 
@@ -19,7 +20,8 @@ static void test_layout(ks_ctx *ctx, t_pool *w, t_pool *h) {
     T_CHECK(ks_batch_vec_offset(&b, 1) == 2 * nw && ks_batch_vec_size(&b) == 2 * nw + nh, "vectors");
     const int64_t size = ks_batch_mat_size(&b);
     double       *out = t_dev(ctx, size), *got = t_host(size), *one = t_host(nh * nh > nw * nw ? nh * nh : nw * nw);
-    const size_t  members[] = {offsetof(ks_tensors, S), offsetof(ks_tensors, hcore), offsetof(ks_tensors, F0), offsetof(ks_tensors, JK0), offsetof(ks_tensors, X)};
+    const size_t  members[] = {offsetof(ks_tensors, S), offsetof(ks_tensors, hcore), offsetof(ks_tensors, F0),
+                               offsetof(ks_tensors, JK0), offsetof(ks_tensors, X)};
     for (size_t m = 0; m < sizeof members / sizeof *members; m++) {
         T_OK(ks_batch_gather(ctx, &b, members[m], out));
         t_get(ctx, got, out, size);
@@ -27,7 +29,8 @@ static void test_layout(ks_ctx *ctx, t_pool *w, t_pool *h) {
             const ks_tensors *ts = f < 2 ? w->ts : h->ts;
             const int64_t     nn = ts->sys->n_ao * ts->sys->n_ao;
             t_get(ctx, one, *(double *const *)((const char *)ts + members[m]) + slots[f] * nn, nn);
-            T_CHECK(!memcmp(one, got + (f < 2 ? f * nw * nw : 2 * nw * nw), (size_t)nn * sizeof *one), "gather of member %zu, frame %d", m, f);
+            T_CHECK(!memcmp(one, got + (f < 2 ? f * nw * nw : 2 * nw * nw), (size_t)nn * sizeof *one),
+                    "gather of member %zu, frame %d", m, f);
         }
     }
     expect(ks_batch_gather(ctx, &b, offsetof(ks_tensors, dip), out), KS_ERR_ARG, "member", "matrix");
@@ -36,11 +39,11 @@ static void test_layout(ks_ctx *ctx, t_pool *w, t_pool *h) {
 }
 
 static void test_errors(ks_ctx *ctx, t_pool *w) {
-    double        pos[18];
-    int32_t       slot[2] = {0, 1}, odd[2] = {0, 1}, many[2] = {0, 11}, few[2] = {-40, 0};
-    ks_method     two = w->ts->method;
-    ks_tensors   *t   = NULL;
-    int64_t       bytes = 0;
+    double      pos[18];
+    int32_t     slot[2] = {0, 1}, odd[2] = {0, 1}, many[2] = {0, 11}, few[2] = {-40, 0};
+    ks_method   two   = w->ts->method;
+    ks_tensors *t     = NULL;
+    int64_t     bytes = 0;
     memcpy(pos, T_WATER_POS, sizeof T_WATER_POS), memcpy(pos + 9, T_WATER_POS, sizeof T_WATER_POS);
     expect(ks_tensors_build(w->ts, 2, slot, pos, odd), KS_ERR_UNSUPPORTED, "frame 1", "9 electrons");
     expect(ks_tensors_build(w->ts, 2, slot, pos, many), KS_ERR_DATA, "frame 1", "charge 11");
@@ -81,8 +84,11 @@ static void test_slots(ks_ctx *ctx) {
     slot[0] = 17;
     T_OK(ks_tensors_build(p.ts, 1, slot, pos, NULL)); /* frame 0 into slot 17 */
     t_get(ctx, again, p.ts->F0, B * NN), t_get(ctx, e1, p.ts->E0, B);
-    T_CHECK(!memcmp(again + 17 * NN, all, sizeof(double) * NN) && e1[17] == E0[0], "a rebuilt slot differs by %g", e1[17] - E0[0]);
-    T_CHECK(!memcmp(again, all, sizeof(double) * 17 * NN) && !memcmp(again + 18 * NN, all + 18 * NN, sizeof(double) * (B - 18) * NN), "other slots moved");
+    T_CHECK(!memcmp(again + 17 * NN, all, sizeof(double) * NN) && e1[17] == E0[0], "a rebuilt slot differs by %g",
+            e1[17] - E0[0]);
+    T_CHECK(!memcmp(again, all, sizeof(double) * 17 * NN) &&
+                !memcmp(again + 18 * NN, all + 18 * NN, sizeof(double) * (B - 18) * NN),
+            "other slots moved");
     for (int f = 0; f < B; f++) slot[f] = B - 1 - f; /* backwards: chunks of 32 and 8 */
     T_OK(ks_tensors_build(p.ts, B, slot, pos, NULL));
     const int64_t warm = ks_alloc_count();
@@ -100,7 +106,7 @@ static void test_slots(ks_ctx *ctx) {
 static void test_faults(ks_ctx *ctx, t_pool *w) {
     int failed = 0;
     for (int64_t n = 1; n < 200; n++) {
-        ks_tensors *t = NULL;
+        ks_tensors *t       = NULL;
         int32_t     slot[1] = {0};
         ks_alloc_fail_after(n);
         ks_status st = ks_tensors_create(ctx, w->sys, &w->ts->method, 1, &t);
@@ -120,7 +126,8 @@ int main(void) {
     double  pos[18];
     T_OK(ks_ctx_create(NULL, &ctx));
     t_moved(T_WATER_POS, 3, 2, 9, pos);
-    t_pool w = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL), h = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
+    t_pool w = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL),
+           h = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
     test_layout(ctx, &w, &h);
     test_errors(ctx, &w);
     test_slots(ctx);

@@ -1,5 +1,6 @@
-/* test_scf_reference.c -- guess, first Fock matrix, SCF and QPT refinement with its gradient, against PySCF's reference files
- * (KSGRAD_SHARED/data/reference or <source>/../shared/data/reference; skipped, and said so, when absent). */
+/* test_scf_reference.c -- guess, first Fock matrix, SCF and QPT refinement with its gradient, against PySCF's
+ * reference files (KSGRAD_SHARED/data/reference or <source>/../shared/data/reference; skipped, and said so, when
+ * absent). */
 #include <glob.h>
 #include <unistd.h>
 #include "io/npz.h"
@@ -40,7 +41,8 @@ static void check_refine(ks_ctx *ctx, const char *file, const t_ref *r, ks_batch
     const ks_refine_options opt = {KS_REFINE_QPT, 3};
     ks_refine              *rf  = NULL;
     ks_refine_result        res;
-    double *W = array(r, "ref_W", NULL), *P3 = array(r, "ref_P3", NULL), *F3 = array(r, "ref_F3", NULL), *Wb = array(r, "ref_W_bar", NULL), *E = array(r, "ref_E", NULL);
+    double                 *W = array(r, "ref_W", NULL), *P3 = array(r, "ref_P3", NULL), *F3 = array(r, "ref_F3", NULL),
+           *Wb = array(r, "ref_W_bar", NULL), *E = array(r, "ref_E", NULL);
     double *h = t_host(nn), *H0 = t_dev(ctx, nn), *bar = t_dev(ctx, nn), *E_bar = t_dev(ctx, 1), one = 1.0, scale = 0.0;
     t_get(ctx, h, batch->segment[0].tensors->F0, nn);
     for (int64_t i = 0; i < nn; i++) h[i] += W[i];
@@ -58,7 +60,8 @@ static void check_refine(ks_ctx *ctx, const char *file, const t_ref *r, ks_batch
     close_to(file, "ref_F3", nn, h, F3, 1e-7);
     t_get(ctx, h, bar, nn);
     for (int64_t i = 0; i < nn; i++) scale = fmax(scale, fabs(Wb[i]));
-    T_CHECK(t_max_diff(nn, h, Wb) <= 1e-6 * scale, "%s ref_W_bar: relative error %.3g", file, t_max_diff(nn, h, Wb) / scale);
+    T_CHECK(t_max_diff(nn, h, Wb) <= 1e-6 * scale, "%s ref_W_bar: relative error %.3g", file,
+            t_max_diff(nn, h, Wb) / scale);
     printf("    refine: E %.1e  W_bar %.1e (relative)\n", e - E[0], t_max_diff(nn, h, Wb) / scale);
     ks_refine_destroy(&rf);
     ks_mem_free(ctx, (void **)&H0), ks_mem_free(ctx, (void **)&bar), ks_mem_free(ctx, (void **)&E_bar);
@@ -75,10 +78,10 @@ static void check_file(ks_ctx *ctx, const char *path) {
     T_OK(ks_npz_read_text(r.z, "meta", r.meta, sizeof r.meta));
     field(&r, "basis", basis, sizeof basis), field(&r, "xc", xc, sizeof xc), field(&r, "level", level, sizeof level);
     field(&r, "charge", q, sizeof q), field(&r, "spin", spin, sizeof spin);
-    double *Z = array(&r, "Z", &n_atom), *pos = array(&r, "pos_bohr", NULL);
-    ks_basis *shipped = NULL;
-    ks_system *system = NULL;
-    const int  large  = n_atom > 12 || (n_atom > 8 && atoi(level) > 1); /* minutes on a busy machine */
+    double    *Z = array(&r, "Z", &n_atom), *pos = array(&r, "pos_bohr", NULL);
+    ks_basis  *shipped = NULL;
+    ks_system *system  = NULL;
+    const int  large   = n_atom > 12 || (n_atom > 8 && atoi(level) > 1); /* minutes on a busy machine */
     for (int64_t a = 0; a < n_atom; a++) Zi[a] = (int32_t)Z[a];
     if (ks_basis_load(basis, &shipped) != KS_OK || ks_system_create(shipped, n_atom, Zi, &system) != KS_OK) {
         printf("%-44s left out: %s\n", file, ks_error_message());
@@ -86,13 +89,15 @@ static void check_file(ks_ctx *ctx, const char *path) {
     } else if (large && !getenv("KSGRAD_TEST_ALL")) {
         printf("%-44s left out: set KSGRAD_TEST_ALL for the large ones\n", file);
     } else if (atoi(spin) == 0) {
-        double *E = array(&r, "E", NULL), *eps = array(&r, "eps", NULL), *F = array(&r, "F", NULL), *dip = array(&r, "dipole_au", NULL), *cyc = array(&r, "cycles_default", NULL), *D = array(&r, "dm_minao", NULL);
-        charge[0]       = (int32_t)atoi(q);
-        t_pool        p = t_pool_make(ctx, basis, xc, atoi(level), n_atom, Zi, 1, pos, charge);
-        const int64_t n = p.sys->n_ao, nn = n * n;
-        ks_segment    seg   = {p.ts, 1, slot};
-        ks_batch      batch = {1, &seg};
-        ks_scf_options opt  = ks_scf_defaults();
+        double *E = array(&r, "E", NULL), *eps = array(&r, "eps", NULL), *F = array(&r, "F", NULL),
+               *dip = array(&r, "dipole_au", NULL), *cyc = array(&r, "cycles_default", NULL),
+               *D        = array(&r, "dm_minao", NULL);
+        charge[0]        = (int32_t)atoi(q);
+        t_pool         p = t_pool_make(ctx, basis, xc, atoi(level), n_atom, Zi, 1, pos, charge);
+        const int64_t  n = p.sys->n_ao, nn = n * n;
+        ks_segment     seg   = {p.ts, 1, slot};
+        ks_batch       batch = {1, &seg};
+        ks_scf_options opt   = ks_scf_defaults();
         ks_scf_frame   fast, fr;
         double        *dF = t_dev(ctx, nn), *de = t_dev(ctx, n), *h = t_host(nn), *h2 = t_host(n);
         t_get(ctx, h, p.ts->P0, nn);
@@ -102,12 +107,15 @@ static void check_file(ks_ctx *ctx, const char *path) {
         opt.conv_energy = 1e-12, opt.conv_grad = 1e-9;
         T_OK(ks_scf_run(ctx, &batch, &opt, NULL, NULL, dF, NULL, NULL, de, &fr));
         t_get(ctx, h, de, n);
-        printf("%-44s cycles %2d (%2d tight, reference %2.0f)  E %8.1e  eps %.1e | default: E %.1e eps %.1e grad %.1e\n", file, fast.cycles, fr.cycles, cyc[0],
-               fr.energy - E[0], t_max_diff(n, h, eps), fast.energy - fr.energy, t_max_diff(n, h, h2), fast.grad_rms);
+        printf(
+            "%-44s cycles %2d (%2d tight, reference %2.0f)  E %8.1e  eps %.1e | default: E %.1e eps %.1e grad %.1e\n",
+            file, fast.cycles, fr.cycles, cyc[0], fr.energy - E[0], t_max_diff(n, h, eps), fast.energy - fr.energy,
+            t_max_diff(n, h, h2), fast.grad_rms);
         T_CHECK(fast.converged && fr.converged, "%s: not converged, gradient %g", file, fr.grad_rms);
         T_CHECK(fast.cycles <= (int)cyc[0] + 1, "%s: %d cycles, PySCF %g", file, fast.cycles, cyc[0]);
-        T_CHECK(fabs(fast.energy - fr.energy) <= 1e-9 && t_max_diff(n, h, h2) <= 1e-6, "%s: default settings: E %.2g, eps %.2g from the limit", file,
-                fast.energy - fr.energy, t_max_diff(n, h, h2));
+        T_CHECK(fabs(fast.energy - fr.energy) <= 1e-9 && t_max_diff(n, h, h2) <= 1e-6,
+                "%s: default settings: E %.2g, eps %.2g from the limit", file, fast.energy - fr.energy,
+                t_max_diff(n, h, h2));
         T_CHECK(fabs(fr.energy - E[0]) <= 2e-8, "%s: E differs by %.3g", file, fr.energy - E[0]);
         close_to(file, "eps", n, h, eps, 1e-7);
         t_get(ctx, h, dF, nn);
@@ -139,7 +147,8 @@ int main(int argc, char **argv) {
     char        pattern[1024];
     glob_t      g;
     ks_ctx     *ctx = NULL;
-    snprintf(pattern, sizeof pattern, "%s/reference/pyscf_%s*.npz", shared ? shared : KS_TEST_SOURCE_DIR "/../shared/data", argc > 1 ? argv[1] : "");
+    snprintf(pattern, sizeof pattern, "%s/reference/pyscf_%s*.npz",
+             shared ? shared : KS_TEST_SOURCE_DIR "/../shared/data", argc > 1 ? argv[1] : "");
     if (glob(pattern, 0, NULL, &g) != 0) {
         printf("skipped: no files match %s\n", pattern);
         return 77;

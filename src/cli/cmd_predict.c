@@ -105,7 +105,7 @@ static ks_status run_chunk(predict_job *job, const ks_chunk *chunk) {
     ks_refine_result r;
     const int64_t    mat   = ks_batch_mat_size(chunk->batch);
     const size_t     bytes = (size_t)mat * sizeof(double);
-    const double     start = ks_cli_seconds();
+    const double     start = ks_wall_seconds();
     KS_TRY(arrays_alloc(ctx, chunk, &a));
     KS_TRY(ks_model_fwd(ctx, job->m.model, chunk->batch, 0, a.W));
     KS_TRY(ks_batch_gather(ctx, chunk->batch, offsetof(ks_tensors, F0), a.H0));
@@ -116,7 +116,7 @@ static ks_status run_chunk(predict_job *job, const ks_chunk *chunk) {
     KS_TRY(ks_mem_to_host(ctx, a.P, r.P, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.F, r.F, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.E, r.E, (size_t)chunk->n_frame * sizeof(double)));
-    const double seconds = (chunk->build_seconds + ks_cli_seconds() - start) / (double)chunk->n_frame;
+    const double seconds = (chunk->build_seconds + ks_wall_seconds() - start) / (double)chunk->n_frame;
     for (int64_t j = 0; j < chunk->n_frame; j++) {
         const int64_t k = chunk->file_order[j];
         KS_TRY(report_frame(job, chunk, &a, k, !r.mask[k], job->m.refine.n_build, seconds));

@@ -137,7 +137,7 @@ static ks_status run_chunk(scf_job *job, const ks_chunk *chunk) {
     ks_status    st         = KS_OK;
     scf_arrays   a          = {0};
     int          is_density = 0;
-    const double start      = ks_cli_seconds();
+    const double start      = ks_wall_seconds();
     KS_TRY(arrays_alloc(job->ctx, chunk, &a));
     if (job->guess) KS_TRY(read_guess(job, chunk, &a, &is_density));
     KS_TRY(ks_scf_run(job->ctx, chunk->batch, &job->config.scf, job->guess && !is_density ? a.start : NULL,
@@ -146,7 +146,7 @@ static ks_status run_chunk(scf_job *job, const ks_chunk *chunk) {
     KS_TRY(ks_mem_to_host(job->ctx, a.hP, a.P, (size_t)a.mat * sizeof(double)));
     KS_TRY(ks_mem_to_host(job->ctx, a.hC, a.C, (size_t)a.mat * sizeof(double)));
     KS_TRY(ks_mem_to_host(job->ctx, a.heps, a.eps, (size_t)a.vec * sizeof(double)));
-    const double seconds = chunk->build_seconds + ks_cli_seconds() - start;
+    const double seconds = chunk->build_seconds + ks_wall_seconds() - start;
     for (int64_t k = 0; k < chunk->n_frame; k++)
         KS_TRY(report_frame(job, chunk, &a, chunk->file_order[k], seconds / (double)chunk->n_frame));
     fflush(stdout);

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 ks_status ks_cli_method_config(const ks_method_args *args, ks_config *config) {
@@ -188,11 +187,3 @@ void ks_cli_model_close(ks_cli_model *m) {
     ks_basis_destroy(&m->basis);
     ks_ctx_destroy(&m->ctx);
 }
-
-static double seconds_of(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-double ks_cli_seconds(void) { return seconds_of(CLOCK_MONOTONIC); }
-double ks_cli_cpu_seconds(void) { return seconds_of(CLOCK_PROCESS_CPUTIME_ID); }

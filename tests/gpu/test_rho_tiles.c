@@ -68,7 +68,7 @@ static void evaluate(ks_ctx *ctx, const ks_system *sys, answer *a) {
 static double difference(const double *a, const double *b, int64_t n) {
     double worst = 0.0, largest = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        if (!(fabs(a[i] - b[i]) <= worst)) worst = fabs(a[i] - b[i]); /* NaN sticks */
+        worst = t_worse(worst, fabs(a[i] - b[i]));
         if (fabs(b[i]) > largest) largest = fabs(b[i]);
     }
     return worst / largest;

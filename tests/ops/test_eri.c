@@ -21,7 +21,7 @@ static double error_of(const ks_eri *eri, int32_t slot, const int_data *d, const
         double        v;
         for (int k = 0; k < 4; k++) a[k] = ao ? ao[(int64_t)i[k]] : (int64_t)i[k];
         T_OK(ks_eri_value(eri, slot, a[0], a[1], a[2], a[3], &v));
-        if (!(fabs(v - d->val[q]) <= worst)) worst = fabs(v - d->val[q]);
+        worst = t_worse(worst, fabs(v - d->val[q]));
     }
     return worst;
 }

@@ -89,7 +89,7 @@ static void against_golden(ks_ctx *ctx) {
                 const int64_t g = (int64_t)at[k];
                 for (int c = 0; c < 4; c++) {
                     const double got = c < 3 ? e.xyz[3 * g + c] : e.w[g], want = xyzw[4 * k + c];
-                    worst = fmax(worst, fabs(got - want) / fmax(1.0, fabs(want)));
+                    worst = t_worse(worst, fabs(got - want) / fmax(1.0, fabs(want)));
                     /* a share near 0 is a product of small differences: absolute for those */
                     T_CLOSE(got, want, 1e-13, 1e-13);
                 }

@@ -69,7 +69,7 @@ static void test_shift(void) {
     T_CLOSE(max_diff(n2, a, b), 0.0, 1e-12, 0.0);
     T_CLOSE(max_diff(n2, a + n2, b + n2), 0.0, 1e-11, 0.0);
     T_CLOSE(max_diff(n2, a + 2 * n2, b + 2 * n2), 0.0, 1e-11, 0.0);
-    for (int64_t i = 0; i < 3 * n2; i++) worst = fmax(worst, fabs(b[3 * n2 + i] - a[3 * n2 + i] - R[i / n2] * a[i % n2]));
+    for (int64_t i = 0; i < 3 * n2; i++) worst = t_worse(worst, fabs(b[3 * n2 + i] - a[3 * n2 + i] - R[i / n2] * a[i % n2]));
     T_CLOSE(worst, 0.0, 1e-11, 0.0);
     free(a);
     int_data_close(&data);

@@ -49,7 +49,7 @@ static void test_gemm(ks_ctx *ctx, int64_t B, int64_t m, int64_t n, int64_t k, i
                 for (int64_t q = 0; q < k; q++)
                     s += (ta ? af[q * m + i] : af[i * k + q]) * (tb ? bf[j * k + q] : bf[q * n + j]);
                 const double want = 0.7 * s + beta * c[(f * m + i) * n + j], d = fabs(got[(f * m + i) * n + j] - want);
-                worst = d <= worst ? worst : d;
+                worst = t_worse(worst, d);
             }
     /* elements are sums of k products of size 1 */
     T_CHECK(worst <= 8 * 2.3e-16 * (double)(k + 1), "gemm B=%lld m=%lld n=%lld k=%lld ta=%d tb=%d: error %g",
@@ -122,8 +122,8 @@ static void test_lowdin(ks_ctx *ctx, int64_t B, int64_t n) {
                 double        hh = -s[(f * n + i) * n + j], hx = i == j ? -1.0 : 0.0;
                 for (int64_t q = 0; q < n; q++)
                     hh += hf[i * n + q] * hf[q * n + j], hx += hf[i * n + q] * xf[q * n + j];
-                worst = fmax(worst, fmax(fabs(hh), fabs(hx)));
-                asym  = fmax(asym, fabs(xf[i * n + j] - xf[j * n + i]));
+                worst = t_worse(t_worse(worst, fabs(hh)), fabs(hx));
+                asym  = t_worse(asym, fabs(xf[i * n + j] - xf[j * n + i]));
             }
     T_CHECK(worst <= 1e-13 * (double)(n + 1), "lowdin n=%lld: S^1/2 S^1/2 - S or S^1/2 X - 1 is %g", (long long)n,
             worst); /* |S| about 1, condition below 100 */
@@ -162,7 +162,7 @@ static void test_chol(ks_ctx *ctx) {
             for (int c = 0; c < M; c++) {
                 double d = -rhs[(f * N + i) * M + c];
                 for (int q = 0; q < N; q++) d += a[(f * N + i) * N + q] * x[(f * N + q) * M + c];
-                worst = fmax(worst, fabs(d));
+                worst = t_worse(worst, fabs(d));
             }
     T_CHECK(worst <= 1e-13, "chol_solve residual %g", worst); /* condition below 30, sizes about 1 */
     a[N * N] = -1.0;
@@ -248,7 +248,7 @@ static void test_sym_occ(ks_ctx *ctx) {
                 double        s  = 0.0;
                 for (int k = 0; k < n_occ[f]; k++) s += 2.0 * af[i * N + k] * af[j * N + k];
                 e_p   = fmax(e_p, fabs(hp[(f * N + i) * N + j] - s));
-                e_sym = fmax(e_sym, fabs(ho[(f * N + i) * N + j] - 2.5 * af[i * N + j] - 1.5 * af[j * N + i]));
+                e_sym = t_worse(e_sym, fabs(ho[(f * N + i) * N + j] - 2.5 * af[i * N + j] - 1.5 * af[j * N + i]));
             }
     T_CHECK(e_sym <= 2e-15, "sym: error %g", e_sym);
     T_CHECK(e_p <= 4e-15, "occ_density: error %g", e_p);
@@ -310,7 +310,7 @@ static void test_mix(ks_ctx *ctx) {
             for (int i = 0; i < K; i++) {
                 lambda[i] = ridge * top * w[b * K + i];
                 for (int j = 0; j < K; j++) lambda[i] += gram[(b * LD + i) * LD + j] * w[b * K + j];
-                worst = fmax(worst, fabs(lambda[i] - lambda[0]));
+                worst = t_worse(worst, fabs(lambda[i] - lambda[0]));
             }
             for (int i = 0; i < K; i++)
                 for (int j = 0; j < K; j++)

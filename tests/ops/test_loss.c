@@ -64,7 +64,7 @@ static double gradient_error(problem *p, int n_dir, double h, double planted) {
         for (int64_t i = 0; i < p->size; i++) ana += bar[i] * dir[i];
         ana *= 1.0 + planted;
         const double num = difference(p, dir, h), err = fabs(ana - num) / fmax(fabs(num), rms);
-        worst = err <= worst ? worst : err;
+        worst = t_worse(worst, err);
     }
     free(bar), free(dir);
     return worst;

@@ -240,7 +240,7 @@ static void test_cholesky(int64_t n) {
                 double s = 0;
                 for (int64_t k = 0; k <= i; k++)
                     for (int64_t q = 0; q <= j; q++) s += L[i * n + k] * got[(b * n + k) * n + q] * L[j * n + q];
-                worst = fmax(worst, fabs(s - H[(b * n + i) * n + j]));
+                worst = t_worse(worst, fabs(s - H[(b * n + i) * n + j]));
             }
     }
     T_CHECK(worst <= 64 * TOL_EPS * (double)n, "L (L^-1 H L^-T) L^T - H = %.2e",

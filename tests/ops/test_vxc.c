@@ -12,7 +12,7 @@ static double largest_difference(int64_t n, const double *a, const double *b) {
     double worst = 0.0;
     for (int64_t i = 0; i < n; i++) {
         const double d = fabs(a[i] - b[i]);
-        if (!(d <= worst)) worst = d;
+        worst = t_worse(worst, d);
     }
     return worst;
 }
@@ -178,7 +178,7 @@ static void hessian(ks_ctx *ctx, const char *xc) {
         y += a[1][i] * (a[4][i] - 1.0);
         size += fabs(a[2][i] * a[3][i]) + fabs(a[1][i] * a[4][i]);
         const int64_t n = s->sys->n_ao, r = i % n2 / n, q = i % n;
-        skew = fmax(skew, fabs(a[3][i] - a[3][i - i % n2 + q * n + r]));
+        skew = t_worse(skew, fabs(a[3][i] - a[3][i - i % n2 + q * n + r]));
     }
     if (g_xc->family == KS_XC_NONE) T_CHECK(x == 0.0 && y == 0.0, "no functional, but a response %g %g", x, y);
     else

@@ -66,7 +66,7 @@ static double largest(int64_t n, const double *a, const double *b) {
     double worst = 0.0;
     for (int64_t i = 0; i < n; i++) {
         const double d = fabs(a[i] - b[i]);
-        if (!(d <= worst)) worst = d;
+        worst = t_worse(worst, d);
     }
     return worst;
 }
@@ -94,8 +94,8 @@ static void check_grid(ks_ctx *ctx, reference *r) {
     T_OK(ks_npz_read_i64(r->npz, "grid_sample_idx", &rank, shape, &at));
     double *sx = array(r, "grid_sample_xyz"), *sw = array(r, "grid_sample_w");
     for (int64_t k = 0; k < shape[0]; k++) {
-        worst = fmax(worst, largest(3, xyz + 3 * at[k], sx + 3 * k));
-        worst = fmax(worst, fabs(w[at[k]] - sw[k]) / fmax(1.0, fabs(sw[k])));
+        worst = t_worse(worst, largest(3, xyz + 3 * at[k], sx + 3 * k));
+        worst = t_worse(worst, fabs(w[at[k]] - sw[k]) / fmax(1.0, fabs(sw[k])));
     }
     T_CHECK(worst <= 1e-13, "%s: sample points or weights off by %.2e", r->name, worst);
     KS_FREE(at);

@@ -62,7 +62,7 @@ static void make_case(Case &c, int n_atom, int n_shell) {
 struct Worst {
     double error = 0.0, value = 0.0;
     void   add(double ref, double ours) {
-        if (!(std::fabs(ref - ours) <= error)) error = std::fabs(ref - ours);
+        error = t_worse(error, std::fabs(ref - ours));
         value = std::fmax(value, std::fabs(ref));
     }
 };

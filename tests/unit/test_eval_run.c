@@ -187,7 +187,7 @@ typedef struct seen {
 static void report(void *user, const ks_gradcheck_stage *stage) {
     seen *s = user;
     s->n++;
-    s->worst = fmax(s->worst, stage->max_error);
+    s->worst = t_worse(s->worst, stage->max_error);
     if (getenv("KS_TEST_VERBOSE"))
         printf("%-10s %.1e %.15g %.15g\n", stage->name, stage->max_error, stage->adjoint, stage->difference);
     T_CHECK(stage->max_error < 1e-6, "stage %s: %.2e (%.12g against %.12g)", stage->name, stage->max_error,

@@ -26,7 +26,7 @@ static double improper(const double *r) { /* distance from a proper rotation */
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++) {
             const double s = r[3 * i] * r[3 * j] + r[3 * i + 1] * r[3 * j + 1] + r[3 * i + 2] * r[3 * j + 2] - (i == j);
-            if (!(fabs(s) <= worst)) worst = fabs(s);
+            worst = t_worse(worst, fabs(s));
         }
     return worst;
 }
@@ -46,7 +46,7 @@ static double invariance(ks_ctx *ctx, ks_frame_kind kind, int n, const int32_t *
         T_OK(ks_frame_fwd(ctx, kind, 1, n, Z, ref, bond, moved, NULL, rot, there));
         if (improper(rot) > 1e-13) return 1;
         for (int i = 0; i < 3 * n; i++)
-            if (!(fabs(there[i] - in_frame[i]) <= worst)) worst = fabs(there[i] - in_frame[i]);
+            worst = t_worse(worst, fabs(there[i] - in_frame[i]));
     }
     return worst;
 }
@@ -84,7 +84,7 @@ static void test_kinds(ks_ctx *ctx) {
     T_OK(ks_frame_fwd(ctx, KS_FRAME_KABSCH, 1, 4, Z, ref, NULL, aligned, NULL, R, f)); /* the reference itself, moved */
     T_OK(ks_frame_fwd(ctx, KS_FRAME_NONE, 1, 4, Z, NULL, NULL, ref, NULL, R, aligned));
     double worst = 0;
-    for (int i = 0; i < 12; i++) worst = fmax(worst, fabs(f[i] - aligned[i]));
+    for (int i = 0; i < 12; i++) worst = t_worse(worst, fabs(f[i] - aligned[i]));
     T_CHECK(worst < 1e-12, "kabsch does not bring the reference back: %.1e", worst);
     /* It is a minimum: turning further in any direction only raises sum Z |R r - ref|^2. */
     double rot[9], best = 0;
@@ -166,7 +166,7 @@ static double equivariance(ks_ctx *ctx, ks_frame_kind kind, ks_output output) {
     T_OK(ks_model_fwd(ctx, m, &batch, 0, V));
     T_OK(ks_rotate_fwd(ctx, 1, &blocks, 0, R, W, NULL, turned));
     for (int64_t i = 0; i < n * n; i++) {
-        if (!(fabs(V[i] - turned[i]) <= worst)) worst = fabs(V[i] - turned[i]);
+        worst = t_worse(worst, fabs(V[i] - turned[i]));
         size = fmax(size, fabs(V[i]));
     }
     ks_model_destroy(&m);

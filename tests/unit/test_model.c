@@ -96,7 +96,7 @@ static void test_gradient(ks_ctx *ctx, const bench *t, ks_model_options o) {
         }
         const double diff  = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * h);
         const double error = fabs(diff - along) / sqrt(size);
-        if (!(error <= worst)) worst = error;
+        worst = t_worse(worst, error);
         memcpy(x, keep, (size_t)n * sizeof *x);
     }
     /* The directions change all parameters at once, so the truncation is large (it falls as h^4: 4e-2 at 1e-3, 8e-6 at
@@ -131,7 +131,7 @@ static void test_start(ks_ctx *ctx, const bench *t) {
     ks_model_options o = options();
     ks_model        *m = make(ctx, t, &o, 1);
     double          *W = forward(ctx, m, &t->batch, t->size, 1), worst = 0, norm = 0;
-    for (int64_t i = 0; i < t->size; i++) worst = fmax(worst, fabs(W[i]));
+    for (int64_t i = 0; i < t->size; i++) worst = t_worse(worst, fabs(W[i]));
     T_CHECK(worst == 0, "W = %g at the start", worst);
     for (int64_t i = 0; i < t->size; i++) W[i] = 1;
     T_OK(ks_params_zero_grad(ks_model_params(m)));
@@ -181,7 +181,7 @@ static void test_batching(ks_ctx *ctx, const bench *t) {
             ks_batch   batch = {1, &one};
             double    *V     = forward(ctx, m, &batch, n * n, 1);
             for (int64_t i = 0; i < n * n; i++) {
-                differ = fmax(differ, fabs(V[i] - W[at + i]));
+                differ = t_worse(differ, fabs(V[i] - W[at + i]));
                 asym   = fmax(asym, fabs(W[at + i] - W[at + i % n * n + i / n]));
                 most   = fmax(most, fabs(V[i]));
             }
@@ -190,7 +190,7 @@ static void test_batching(ks_ctx *ctx, const bench *t) {
         }
     }
     double size = 0;
-    for (int64_t i = 0; i < np; i++) gdiff = fmax(gdiff, fabs(g[i])), size = fmax(size, fabs(whole[i]));
+    for (int64_t i = 0; i < np; i++) gdiff = t_worse(gdiff, fabs(g[i])), size = fmax(size, fabs(whole[i]));
     T_CHECK(most > 0.01 && asym <= 1e-13 * most, "W of size %g is asymmetric by %g", most, asym);
     /* Other tile cuts, so other roundings. */
     T_CHECK(differ <= 1e-12 * most, "batched and single frames differ by %g of %g", differ, most);
@@ -239,7 +239,7 @@ static void test_permutation(ks_ctx *ctx) {
     }
     double *V = forward(ctx, m, &batch, n * n, 0);
     for (int64_t i = 0; i < n * n; i++) {
-        worst = fmax(worst, fabs(V[i] - W[perm[i / n] * n + perm[i % n]]));
+        worst = t_worse(worst, fabs(V[i] - W[perm[i / n] * n + perm[i % n]]));
         most  = fmax(most, fabs(W[i]));
     }
     T_CHECK(worst <= 1e-12 * most && most > 0.01, "permuted atoms: W differs by %g of %g", worst, most);
@@ -263,7 +263,7 @@ static void test_single(ks_ctx *ctx, const bench *t) {
             ((double *)ks_params_data(pd, k))[i] = (double)((float *)ks_params_data(pf, k))[i];
     W = forward(ctx, d, &t->batch, t->size, 1);
     V = forward(ctx, f, &t->batch, t->size, 1);
-    for (int64_t i = 0; i < t->size; i++) worst = fmax(worst, fabs(V[i] - W[i])), most = fmax(most, fabs(W[i]));
+    for (int64_t i = 0; i < t->size; i++) worst = t_worse(worst, fabs(V[i] - W[i])), most = fmax(most, fabs(W[i]));
     T_CHECK(worst <= 2e-5 * most && worst > 0, "fp32 and fp64 differ by %g of %g", worst,
             most); /* measured 5e-6: rounding through two blocks */
     T_OK(ks_params_zero_grad(pd));

@@ -30,8 +30,8 @@ int main(void) {
         T_OK(ks_model_fwd(ctx, m, &batch, 0, W));
         for (int i = 0, at = 0; i < GOLDEN_N; i++)
             for (int j = 0; j <= i; j++, at++) {
-                worst = fmax(worst, fabs(W[i * GOLDEN_N + j] - golden_W[k][at]));
-                worst = fmax(worst, fabs(W[j * GOLDEN_N + i] - golden_W[k][at]));
+                worst = t_worse(worst, fabs(W[i * GOLDEN_N + j] - golden_W[k][at]));
+                worst = t_worse(worst, fabs(W[j * GOLDEN_N + i] - golden_W[k][at]));
                 size  = fmax(size, fabs(golden_W[k][at]));
             }
         /* Rounding of either side through one or two blocks, in units of the largest element; measured below 1e-14. */

@@ -198,13 +198,14 @@ static void repeatable(void) {
     double        pos[24], both[24];
     ks_system    *sys     = golden_system("xc_hcn_def2-svp_pbe_1", "def2-svp", pos);
     ks_grid      *grid[2] = {NULL, NULL};
+    ks_ctx       *all[2]  = {NULL, NULL};
     const int32_t slot[2] = {1, 0};
     for (int k = 0; k < 9; k++) {
         both[k]     = pos[k] + 0.01 * k;
         both[9 + k] = pos[k];
     }
     for (int t = 0; t < 2; t++) {
-        ks_ctx *ctx = t_op_ctx(t ? 3 : 1);
+        ks_ctx *ctx = all[t] = t_op_ctx(t ? 3 : 1);
         T_OK(ks_grid_create(ctx, sys, 2, 2, &grid[t]));
         T_OK(ks_grid_build(ctx, grid[t], t ? 2 : 1, t ? slot : slot + 1, t ? both : pos));
         const int64_t before = ks_alloc_count();
@@ -215,7 +216,10 @@ static void repeatable(void) {
     T_CHECK(!memcmp(grid[0]->weight, grid[1]->weight, 8 * n), "weights differ");
     T_CHECK(!memcmp(grid[0]->xyz, grid[1]->xyz, 24 * n), "points differ");
     T_CHECK(!memcmp(grid[0]->block_n_shell, grid[1]->block_n_shell, 4 * (size_t)grid[0]->n_block), "lists differ");
-    for (int t = 0; t < 2; t++) ks_grid_destroy(&grid[t]);
+    for (int t = 0; t < 2; t++) {
+        ks_grid_destroy(&grid[t]);
+        ks_ctx_destroy(&all[t]);
+    }
     ks_system_destroy(&sys);
 }
 
@@ -264,5 +268,6 @@ int main(int argc, char **argv) {
     order_and_lists(ctx);
     repeatable();
     errors(ctx);
+    ks_ctx_destroy(&ctx);
     return t_done("grid", 1100);
 }

@@ -268,5 +268,6 @@ int main(int argc, char **argv) {
         hessian(ctx, xc[i]);
     }
     hessian(ctx, "hf");
+    ks_ctx_destroy(&ctx);
     return t_done("vxc", 90);
 }

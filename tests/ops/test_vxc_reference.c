@@ -172,5 +172,6 @@ int main(int argc, char **argv) {
         check_passes(ctx, &r);
         drop(&r);
     }
+    ks_ctx_destroy(&ctx);
     return t_done("vxc_reference", 30 * N);
 }

@@ -169,5 +169,6 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 5; i++) against_libxc(ctx, name[i]);
     limits(ctx);
     for (int i = 0; i < 5; i++) derivatives(name[i]);
+    ks_ctx_destroy(&ctx);
     return t_done("xc", 1900);
 }

@@ -6,6 +6,7 @@
 #define KS_DATA_H
 #include <stdint.h>
 #include "ksgrad/geometry.h"
+#include "ksgrad/system.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,6 +73,7 @@ KS_NODISCARD ks_status ks_data_split_frames(ks_data *data, const char *spec, int
 /* The method that made a set of labels. A file may hold several sets, one per (xc, basis, grid). */
 typedef struct ks_label_method {
     char   xc[32], basis[64];
+    char   basis_sha256[65]; /* empty: not said. Not part of what tells sets apart */
     int    grid_level;
     int    n_libxc, libxc_id[4];
     double libxc_weight[4], hybrid;
@@ -79,6 +81,9 @@ typedef struct ks_label_method {
     double conv_energy, conv_grad;
     char   program[128]; /* name, version, git hash */
 } ks_label_method;
+
+/* SHA-256 of the normalised shells of H, C, N, O and F of a basis: equal for equal numbers, whatever the file's name. */
+void ks_basis_sha256(const ks_basis *basis, char hex[65]);
 
 /* Labels of one frame; arrays belong to the caller. Hartree, atomic units, PySCF AO order. */
 typedef struct ks_label {

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "io/sha256.h"
 #include "io/text.h"
+#include "ksgrad/data.h"
 #include "ksgrad/geometry.h"
 
 enum { MAX_FILE_BYTES = 32 << 20, MAX_PRIM = 64, MAX_COLUMN = 32, MAX_TOKEN = MAX_COLUMN + 2, MAX_PATH = 4096 };
@@ -327,3 +329,27 @@ void ks_basis_destroy(ks_basis **basis) {
 }
 
 const char *ks_basis_name(const ks_basis *basis) { return basis ? basis->name : ""; }
+
+void ks_basis_sha256(const ks_basis *basis, char hex[65]) {
+    const ks_basis_table *t = &basis->ao;
+    ks_sha256             h;
+    ks_sha256_start(&h);
+    for (int e = 0; e < ks_n_supported_elements; e++) {
+        const int32_t Z = ks_supported_elements[e];
+        if (t->refused_line[Z]) continue;
+        for (int64_t k = t->first[Z]; k < t->first[Z + 1]; k++) {
+            const ks_basis_shell *s = &t->shell[k];
+            ks_sha256_i64(&h, s->Z);
+            ks_sha256_i64(&h, s->l);
+            ks_sha256_i64(&h, s->n_prim);
+            for (int32_t p = 0; p < s->n_prim; p++) {
+                /* Nine digits: the last bits of the norm depend on the machine's pow(). */
+                char text[64];
+                ks_sha256_add(
+                    &h, text,
+                    (size_t)snprintf(text, sizeof text, "%.9e %.9e\n", t->exponent[s->prim + p], t->coef[s->prim + p]));
+            }
+        }
+    }
+    ks_sha256_end(&h, hex);
+}

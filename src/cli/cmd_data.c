@@ -107,6 +107,8 @@ static int cmd_convert(int argc, char **argv) {
     }
     if (frames->external_energy && !strcmp(frames->external_unit, "unknown"))
         ks_log(KS_LOG_WARN, "%s does not say the unit of its energies: give --energy-unit or --preset", arg[0]);
+    if (ks_data_is_data(arg[0]))
+        ks_log(KS_LOG_INFO, "splits and labels of %s are not taken over: frame numbers may differ", arg[0]);
     KS_TRY(ks_sha256_file(arg[0], sha));
     const char          *slash  = strrchr(arg[0], '/');
     const ks_data_origin origin = {slash ? slash + 1 : arg[0], sha,
@@ -117,8 +119,9 @@ static int cmd_convert(int argc, char **argv) {
                                    : p  ? p->note
                                         : NULL};
     KS_TRY(ks_data_write(out, frames, &origin));
-    printf("%s: %lld frames, %lld atoms in all%s%s%s\n", out, (long long)frames->n_frame,
-           (long long)frames->atom_off[frames->n_frame], frames->external_energy ? ", external energies in " : "",
+    printf("%s: %lld frame%s, %lld atoms in all%s%s%s\n", out, (long long)frames->n_frame,
+           frames->n_frame == 1 ? "" : "s", (long long)frames->atom_off[frames->n_frame],
+           frames->external_energy ? ", external energies in " : "",
            frames->external_energy ? frames->external_unit : "", frames->external_force ? ", external forces" : "");
 done:
     ks_frames_destroy(&frames);

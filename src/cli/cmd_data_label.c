@@ -68,6 +68,7 @@ static void fill_label_method(const ks_config *c, const ks_method *m, const ks_b
     memset(out, 0, sizeof *out);
     snprintf(out->xc, sizeof out->xc, "%s", m->xc->name);
     snprintf(out->basis, sizeof out->basis, "%s", ks_basis_name(basis));
+    ks_basis_sha256(basis, out->basis_sha256);
     out->grid_level = m->grid_level;
     out->n_libxc    = m->xc->n_part;
     for (int k = 0; k < m->xc->n_part; k++) {
@@ -392,7 +393,12 @@ static ks_status verify_set(ks_ctx *ctx, const ks_config *c, ks_data *data, cons
     int64_t   *frame = NULL, n = 0;
     ks_config  config = *c;
     ks_method  method;
+    char       sha[65];
     KS_TRY(ks_basis_load(m->basis, &basis));
+    ks_basis_sha256(basis, sha);
+    KS_CHECK(!*m->basis_sha256 || !strcmp(sha, m->basis_sha256), KS_ERR_DATA,
+             "basis '%s' has other numbers here (sha256 %.12s...) than those of the labels (%.12s...)", m->basis, sha,
+             m->basis_sha256);
     KS_TRY(ks_config_method(&config, &method));
     KS_TRY(ks_xc_find(m->xc, &method.xc));
     method.grid_level = m->grid_level;

@@ -69,6 +69,8 @@ static ks_status load_method(ks_h5 *h5, const char *path, ks_label_method *m) {
     int64_t   v = 0, n = 0, id[4] = {0};
     KS_TRY(get_text(h5, path, "xc", m->xc, sizeof m->xc));
     KS_TRY(get_text(h5, path, "basis", m->basis, sizeof m->basis));
+    if (ks_h5_has_attr(h5, path, "basis_sha256"))
+        KS_TRY(get_text(h5, path, "basis_sha256", m->basis_sha256, sizeof m->basis_sha256));
     KS_TRY(get_text(h5, path, "grid", m->grid, sizeof m->grid));
     KS_TRY(get_text(h5, path, "program", m->program, sizeof m->program));
     KS_TRY(ks_h5_get_i64(h5, path, "grid_level", &v));
@@ -210,6 +212,7 @@ static ks_status write_method(ks_h5 *h5, const char *path, const ks_label_method
     KS_TRY(ks_h5_group(h5, path));
     KS_TRY(ks_h5_set_string(h5, path, "xc", m->xc));
     KS_TRY(ks_h5_set_string(h5, path, "basis", m->basis));
+    if (*m->basis_sha256) KS_TRY(ks_h5_set_string(h5, path, "basis_sha256", m->basis_sha256));
     KS_TRY(ks_h5_set_string(h5, path, "grid", m->grid));
     KS_TRY(ks_h5_set_string(h5, path, "program", m->program));
     KS_TRY(ks_h5_set_i64(h5, path, "grid_level", m->grid_level));
@@ -297,6 +300,9 @@ ks_status ks_data_labels_reserve(const char *path, const ks_label_method *m, int
     KS_CHECK(!s || (s->method.conv_energy == m->conv_energy && s->method.conv_grad == m->conv_grad), KS_ERR_ARG,
              "%s has %s/%s labels converged to %.1e Ha and %.1e, not %.1e and %.1e: use the same thresholds", path,
              m->xc, m->basis, s->method.conv_energy, s->method.conv_grad, m->conv_energy, m->conv_grad);
+    KS_CHECK(!s || !*s->method.basis_sha256 || !*m->basis_sha256 || !strcmp(s->method.basis_sha256, m->basis_sha256),
+             KS_ERR_ARG, "%s has labels of a basis '%s' with other numbers (sha256 %.12s..., now %.12s...)", path,
+             m->basis, s->method.basis_sha256, m->basis_sha256);
     KS_TRY(KS_NEW(list, n));
     KS_TRY(KS_NEW(list_ao, n));
     KS_TRY(KS_NEW(part, n));

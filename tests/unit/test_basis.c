@@ -1,6 +1,7 @@
 /* test_basis.c -- shipped basis sets against PySCF (tests/fixtures/basis_golden.txt), the reader on good and bad files.
  */
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "ks_test.h"
 
@@ -276,6 +277,38 @@ static void truncation(void) {
     ks_basis_destroy(&full);
 }
 
+/* $KSGRAD_BASIS_PATH, and the hash: of the numbers, not of the text. */
+static void search_and_hash(void) {
+    ks_basis *b = NULL;
+    char      folder[48], path[128], one[80], two[65];
+    snprintf(folder, sizeof folder, "/tmp/ksgrad_basis_dir_%d", (int)getpid());
+    snprintf(path, sizeof path, "%s/my-sets.gbs", folder);
+    T_CHECK(mkdir(folder, 0700) == 0, "%s", folder);
+    FILE *f = fopen(path, "w");
+    if (!f) return;
+    fputs("! a comment\n****\nH 0\nS 2 1.0\n 2.0 0.5\n 0.5 0.5\n****\n", f);
+    fclose(f);
+    T_ERR(ks_basis_load("my-set*", &b), KS_ERR_IO);
+    snprintf(one, sizeof one, "/nowhere:%s", folder);
+    setenv("KSGRAD_BASIS_PATH", one, 1);
+    T_OK(ks_basis_load("My-Set*", &b)); /* '*' is an 's' in the name of the file */
+    T_CHECK(strcmp(ks_basis_name(b), "my-set*") == 0, "%s", ks_basis_name(b));
+    ks_basis_sha256(b, one);
+    ks_basis_destroy(&b);
+    unsetenv("KSGRAD_BASIS_PATH");
+    remove(path);
+    rmdir(folder);
+    /* The same function from coefficients of another norm. */
+    T_OK(ks_basis_load(write_temp("H 0\nS 2 1.0\n 2.0D0 1.0\n 5.0e-1 1.0\n****\nNa 0\nS 1 1.0\n 1 1\n****\n"), &b));
+    ks_basis_sha256(b, two);
+    T_CHECK(strcmp(one, two) == 0, "%s %s", one, two);
+    ks_basis_destroy(&b);
+    T_OK(ks_basis_load(write_temp("H 0\nS 2 1.0\n 2.0 1.0\n 0.5 1.000001\n****\n"), &b));
+    ks_basis_sha256(b, two);
+    T_CHECK(strcmp(one, two) != 0, "%s", two);
+    ks_basis_destroy(&b);
+}
+
 static void faults(void) {
     const int32_t Z[] = {8, 1, 1};
     int           n   = 0;
@@ -300,6 +333,7 @@ int main(void) {
     refused_elements();
     variants();
     truncation();
+    search_and_hash();
     faults();
     remove(write_temp(""));
     return t_done("basis", 8500);

@@ -286,6 +286,7 @@ static void file_splits(void) {
 
 static const ks_label_method method = {.xc           = "b3lyp5",
                                        .basis        = "def2-svp",
+                                       .basis_sha256 = "abc",
                                        .grid_level   = 3,
                                        .n_libxc      = 2,
                                        .libxc_id     = {402, 7},
@@ -381,6 +382,10 @@ static void labels(void) {
     other           = method;
     other.conv_grad = 1e-6;
     T_ERR(ks_data_labels_reserve(at("d.h5"), &other, 7, all, n_ao), KS_ERR_ARG);
+    other = method;
+    snprintf(other.basis_sha256, sizeof other.basis_sha256, "abd");
+    T_ERR(ks_data_labels_reserve(at("d.h5"), &other, 7, all, n_ao), KS_ERR_ARG);
+    T_CHECK(strstr(ks_error_message(), "other numbers"), "%s", ks_error_message());
     n_ao[1] = N3;
     T_ERR(ks_data_labels_reserve(at("d.h5"), &method, 7, all, n_ao), KS_ERR_DATA);
     n_ao[1] = N2;

@@ -2,7 +2,8 @@
  *
  * Unknown and repeated keys, wrong types, values outside their range, tags and anchors are errors with
  * file:line:column. Types come from the schema, so 1e-3 is a number everywhere. Relative paths of a file are
- * relative to the folder of that file; those of --set to the working folder. Units are in schema.c and reference.yaml. */
+ * relative to the folder of that file; those of --set to the working folder. Units are in schema.c and
+ * reference.yaml. */
 #ifndef KS_CONFIG_H
 #define KS_CONFIG_H
 #include <stdio.h>
@@ -33,8 +34,8 @@ typedef struct ks_config {
         char    split[KS_CONFIG_NAME]; /* name of a split inside an .h5; empty: the inline split below */
         int     split_method;          /* ks_split_kind */
         int64_t split_seed;
-        int64_t split_n;               /* how many sizes were given: 0 (80/10/10 %) or 3 */
-        int64_t split_sizes[3];        /* train, valid, test */
+        int64_t split_n;        /* how many sizes were given: 0 (80/10/10 %) or 3 */
+        int64_t split_sizes[3]; /* train, valid, test */
     } data;
     struct {
         char    xc[KS_CONFIG_NAME];
@@ -49,7 +50,7 @@ typedef struct ks_config {
     ks_refine_options refine;      /* while training */
     ks_refine_options eval_refine; /* for validation, eval and predict */
     ks_loss_weights   loss;
-    ks_scf_options    scf;         /* converged SCF of eval and labels */
+    ks_scf_options    scf; /* converged SCF of eval and labels */
     ks_optim_options  optim;
     struct {
         int64_t batch, reuse;
@@ -82,8 +83,8 @@ KS_NODISCARD ks_status ks_config_defaults(ks_config *config);
  * KS_ERR_CONFIG; the message begins with file:line:column or with the override. */
 KS_NODISCARD ks_status ks_config_load(const char *path, int n_set, const char *const *set, ks_config *config);
 /* The same from text; name stands for the file in messages, folder (NULL: ".") for relative paths. */
-KS_NODISCARD ks_status ks_config_parse(const char *text, const char *name, const char *folder, int n_set, const char *const *set,
-                                       ks_config *config);
+KS_NODISCARD ks_status ks_config_parse(const char *text, const char *name, const char *folder, int n_set,
+                                       const char *const *set, ks_config *config);
 /* Rules between keys (e.g. d_model divisible by heads). */
 KS_NODISCARD ks_status ks_config_check(const ks_config *config);
 
@@ -96,7 +97,8 @@ KS_NODISCARD ks_status ks_config_reference(char **text);
 typedef enum ks_config_class { KS_CONFIG_FREE, KS_CONFIG_SOFT, KS_CONFIG_HARD } ks_config_class;
 /* Differences between two configurations, one line "  key: old -> new" per key of the given class; text is empty when
  * there are none. Caller frees. */
-KS_NODISCARD ks_status ks_config_diff(const ks_config *before, const ks_config *after, ks_config_class kind, char **text);
+KS_NODISCARD ks_status ks_config_diff(const ks_config *before, const ks_config *after, ks_config_class kind,
+                                      char **text);
 
 /* The method record for ks_tensors_create; functional names are resolved here. */
 KS_NODISCARD ks_status ks_config_method(const ks_config *config, ks_method *method);

@@ -17,15 +17,15 @@ extern "C" {
 /* ---- data of a run: frames, their systems, the split ---- */
 
 typedef struct ks_run_data {
-    ks_frames  *frames;
-    ks_basis   *basis;
-    ks_split   *split;
-    int64_t     n_system;
-    ks_system **system;       /* one per composition (order of atoms counts), by first appearance */
-    int32_t    *frame_system; /* (n_frame) */
-    uint64_t    hash;         /* of elements, positions, charges and split: what a resumed run must find again */
-    int         needs_labels; /* loss.hamiltonian or loss.density > 0 */
-    ks_data    *labels;       /* the open data file when it holds labels of the method of the run, else NULL */
+    ks_frames      *frames;
+    ks_basis       *basis;
+    ks_split       *split;
+    int64_t         n_system;
+    ks_system     **system;       /* one per composition (order of atoms counts), by first appearance */
+    int32_t        *frame_system; /* (n_frame) */
+    uint64_t        hash;         /* of elements, positions, charges and split: what a resumed run must find again */
+    int             needs_labels; /* loss.hamiltonian or loss.density > 0 */
+    ks_data        *labels;       /* the open data file when it holds labels of the method of the run, else NULL */
     ks_label_method label_method;
 } ks_run_data;
 
@@ -52,43 +52,47 @@ typedef struct ks_train_plan {
 } ks_train_plan;
 
 /* pool and micro_batch of the config, or what fits. KS_ERR_NOMEM with both figures when not even the least fits. */
-KS_NODISCARD ks_status ks_train_make_plan(const ks_config *config, const ks_run_data *data, ks_model *model, ks_train_plan *plan);
+KS_NODISCARD ks_status ks_train_make_plan(const ks_config *config, const ks_run_data *data, ks_model *model,
+                                          ks_train_plan *plan);
 /* A table for people; caller frees. */
-KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan, char **text);
+KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan,
+                                           char **text);
 
 /* ---- the trainer ---- */
 
 typedef struct ks_trainer ks_trainer;
 
 typedef struct ks_step_result {
-    int64_t step;           /* of this step, from 1 */
-    double  loss;           /* weighted mean over counted frames */
-    double  energy;         /* mean, Ha; likewise the next ones, NaN where the weight is 0 */
-    double  commutator;     /* mean of the squared norm */
+    int64_t step;       /* of this step, from 1 */
+    double  loss;       /* weighted mean over counted frames */
+    double  energy;     /* mean, Ha; likewise the next ones, NaN where the weight is 0 */
+    double  commutator; /* mean of the squared norm */
     double  self_consistency, hamiltonian, density;
     double  lr, grad_norm, min_gap;
     int64_t n_frame, n_masked;
-    int64_t n_built;        /* geometries whose tensors were made in this step */
+    int64_t n_built;                /* geometries whose tensors were made in this step */
     double  build_seconds, seconds; /* wall time: of building, of the whole step */
 } ks_step_result;
 
 typedef struct ks_valid_result {
     int64_t n_frame, n_masked;
-    double  energy;             /* mean after eval.refine, Ha */
-    double  energy_no_network;  /* the same with W = 0 */
-    double  commutator_rms;     /* root mean square over frames and elements, Ha */
-    double  energy_mae, h_mae;  /* Ha, against labels; NaN without */
+    double  energy;            /* mean after eval.refine, Ha */
+    double  energy_no_network; /* the same with W = 0 */
+    double  commutator_rms;    /* root mean square over frames and elements, Ha */
+    double  energy_mae, h_mae; /* Ha, against labels; NaN without */
     double  seconds;
 } ks_valid_result;
 
 /* Everything borrowed. resume: a state as loaded from a checkpoint (its plan is kept), or NULL. */
-KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, ks_trainer **out);
+KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
+                                         ks_trainer **out);
 void                   ks_trainer_destroy(ks_trainer **trainer);
 ks_model              *ks_trainer_model(ks_trainer *trainer);
 const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
 /* Weights, moments, pool: as after the step that the checkpoint was written at. Before the first step only. */
 KS_NODISCARD ks_status ks_trainer_load(ks_trainer *trainer, const char *checkpoint_dir);
-KS_NODISCARD ks_status ks_trainer_save(ks_trainer *trainer, const char *ckpt_dir, const char *config_text, const char *command);
+KS_NODISCARD ks_status ks_trainer_save(ks_trainer *trainer, const char *ckpt_dir, const char *config_text,
+                                       const char *command);
 int64_t                ks_trainer_steps_done(const ks_trainer *trainer);
 /* One optimiser step. More than half of the batch masked, or a gradient that is not finite: KS_ERR_NUMERIC. */
 KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out);
@@ -102,13 +106,14 @@ typedef enum ks_resume { KS_RESUME_AUTO, KS_RESUME_NEVER, KS_RESUME_MUST } ks_re
 
 typedef struct ks_run_options {
     ks_resume                    resume;
-    int                          allow_change; /* soft keys may differ from the checkpoint's */
-    const char                  *config_path;  /* copied into the run folder; NULL: none */
-    const char                  *command;      /* for provenance */
-    const volatile sig_atomic_t *stop;         /* non-zero: finish the step, save, KS_ERR_STOPPED; NULL: never */
+    int                          allow_change;    /* soft keys may differ from the checkpoint's */
+    const char                  *config_path;     /* copied into the run folder; NULL: none */
+    const char                  *command;         /* for provenance */
+    const volatile sig_atomic_t *stop;            /* non-zero: finish the step, save, KS_ERR_STOPPED; NULL: never */
     void (*status)(void *user, const char *line); /* a live line after each step, NULL: plain log lines */
     void *user;
-    void (*folder)(void *user, const char *run_dir); /* called once the run folder is there, before the first log line */
+    void (*folder)(void       *user,
+                   const char *run_dir); /* called once the run folder is there, before the first log line */
 } ks_run_options;
 
 typedef struct ks_run_result {
@@ -117,7 +122,8 @@ typedef struct ks_run_result {
     double  seconds;
 } ks_run_result;
 
-KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_options *options, ks_run_result *result);
+KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_options *options,
+                                    ks_run_result *result);
 
 #ifdef __cplusplus
 }

@@ -10,13 +10,13 @@
 
 enum { MAX_SETS = 256 };
 
-static const char  *g_set[MAX_SETS];
-static int          g_n_set;
-static int          g_verbose;
-static int          g_device_failed;
-static FILE        *g_file;
-static int          g_status_open; /* a status line stands on the terminal */
-static char        *g_threads, *g_backend;
+static const char *g_set[MAX_SETS];
+static int         g_n_set;
+static int         g_verbose;
+static int         g_device_failed;
+static FILE       *g_file;
+static int         g_status_open; /* a status line stands on the terminal */
+static char       *g_threads, *g_backend;
 
 /* ---- log lines ---- */
 
@@ -51,20 +51,28 @@ int ks_cli_verbose(void) { return g_verbose; }
 int ks_cli_exit_code(ks_status st) {
     if (g_device_failed && st != KS_OK) return KS_EXIT_DEVICE;
     switch (st) {
-    case KS_OK: return KS_EXIT_OK;
-    case KS_ERR_ARG: return KS_EXIT_USAGE;
-    case KS_ERR_CONFIG: return KS_EXIT_CONFIG;
+    case KS_OK:
+        return KS_EXIT_OK;
+    case KS_ERR_ARG:
+        return KS_EXIT_USAGE;
+    case KS_ERR_CONFIG:
+        return KS_EXIT_CONFIG;
     case KS_ERR_UNSUPPORTED:
     case KS_ERR_IO:
     case KS_ERR_DATA:
-    case KS_ERR_HDF5: return KS_EXIT_DATA;
+    case KS_ERR_HDF5:
+        return KS_EXIT_DATA;
     case KS_ERR_NOMEM:
     case KS_ERR_CUDA:
-    case KS_ERR_COMM: return KS_EXIT_DEVICE;
+    case KS_ERR_COMM:
+        return KS_EXIT_DEVICE;
     case KS_ERR_NUMERIC:
-    case KS_ERR_LAPACK: return KS_EXIT_NUMERIC;
-    case KS_ERR_STOPPED: return KS_EXIT_STOPPED;
-    case KS_STATUS_COUNT: break;
+    case KS_ERR_LAPACK:
+        return KS_EXIT_NUMERIC;
+    case KS_ERR_STOPPED:
+        return KS_EXIT_STOPPED;
+    case KS_STATUS_COUNT:
+        break;
     }
     return KS_EXIT_NUMERIC;
 }
@@ -76,7 +84,7 @@ int ks_cli_finish(ks_status st) {
     }
     if (st == KS_OK || st == KS_ERR_STOPPED) return ks_cli_exit_code(st);
     if (g_status_open) fputs("\r\033[K", stderr);
-    g_status_open = 0;
+    g_status_open      = 0;
     FILE *const out[2] = {stderr, g_file};
     for (int i = 0; i < 2; i++) {
         if (!out[i]) continue;
@@ -179,8 +187,12 @@ static int store(const char *verb, const ks_cli_opt *opt, const char *text) {
         return KS_CLI_GO;
     }
     switch (opt->kind) {
-    case KS_OPT_FLAG: *(int *)opt->value = 1; break;
-    case KS_OPT_TEXT: *(const char **)opt->value = text; break;
+    case KS_OPT_FLAG:
+        *(int *)opt->value = 1;
+        break;
+    case KS_OPT_TEXT:
+        *(const char **)opt->value = text;
+        break;
     case KS_OPT_INT:
         if (ks_text_int(text, (int64_t *)opt->value))
             return ks_cli_usage_error(verb, "--%s wants an integer, got '%s'", opt->name, text);
@@ -198,7 +210,7 @@ static int unknown_option(const ks_cli_spec *spec, const char *verb, const char 
     int         n = 0;
     for (const ks_cli_opt *o = spec->opt; o && o->name && n < 100; o++) names[n++] = o->name;
     for (const ks_cli_opt *o = common(); o->name; o++) names[n++] = o->name;
-    char        cut[64];
+    char cut[64];
     snprintf(cut, sizeof cut, "%.*s", (int)strcspn(word + 2, "="), word + 2);
     const char *near = word[1] == '-' ? ks_text_nearest(cut, n, names) : NULL;
     return near ? ks_cli_usage_error(verb, "unknown option '%s' (did you mean '--%s'?)", word, near)
@@ -247,7 +259,8 @@ int ks_cli_parse(const ks_cli_spec *spec, int argc, char **argv, const char *arg
             const int rc = parse_option(spec, verb, argc, argv, &i);
             if (rc != KS_CLI_GO) return rc;
         } else {
-            if (n == spec->max_arg || n == KS_CLI_MAX_ARG) return ks_cli_usage_error(verb, "unexpected argument '%s'", argv[i]);
+            if (n == spec->max_arg || n == KS_CLI_MAX_ARG)
+                return ks_cli_usage_error(verb, "unexpected argument '%s'", argv[i]);
             arg[n++] = argv[i];
         }
     }

@@ -28,8 +28,7 @@ static ks_status print_numbers(ks_h5 *file, int n, const char *const *names) {
         KS_TRY(ks_h5_get_i64(file, "/", names[i], &value));
         if (strcmp(names[i], "checksum") && strcmp(names[i], "data_hash"))
             printf("%-16s %lld\n", names[i], (long long)value);
-        else
-            printf("%-16s %016llx\n", names[i], (unsigned long long)value);
+        else printf("%-16s %016llx\n", names[i], (unsigned long long)value);
     }
 done:
     return st;
@@ -52,7 +51,8 @@ static ks_status print_tensors(ks_h5 *file, const char *group) {
         for (int k = 0; k < rank; k++) printf("%s%lld", k ? " x " : "", (long long)shape[k]);
         putchar('\n');
     }
-    printf("%-16s %lld tensors, %lld parameters%s\n", group, (long long)n, (long long)total, ks_cli_verbose() ? "" : " (-v lists them)");
+    printf("%-16s %lld tensors, %lld parameters%s\n", group, (long long)n, (long long)total,
+           ks_cli_verbose() ? "" : " (-v lists them)");
 done:
     ks_h5_names_free(&names, n);
     return st;
@@ -96,12 +96,12 @@ done:
 }
 
 static ks_status info_hdf5(const char *path) {
-    ks_status st     = KS_OK;
-    ks_h5    *h5     = NULL;
-    ks_data  *data   = NULL;
-    char     *text   = NULL, *format = NULL, **names = NULL;
-    int64_t   n      = 0;
-    static const char *const texts[] = {"format", "kind", "created_by", "source", "model"};
+    ks_status                st   = KS_OK;
+    ks_h5                   *h5   = NULL;
+    ks_data                 *data = NULL;
+    char                    *text = NULL, *format = NULL, **names = NULL;
+    int64_t                  n        = 0;
+    static const char *const texts[]  = {"format", "kind", "created_by", "source", "model"};
     static const char *const method[] = {"xc", "basis", "guess", "ao_order", "refine"};
     if (ks_data_is_data(path)) {
         KS_TRY(ks_data_open(path, &data));
@@ -110,7 +110,8 @@ static ks_status info_hdf5(const char *path) {
         goto done;
     }
     KS_TRY(ks_h5_open(path, &h5));
-    KS_CHECK(ks_h5_has_attr(h5, "/", "format"), KS_ERR_DATA, "%s: an HDF5 file, but none of ksgrad's (no attribute 'format')", path);
+    KS_CHECK(ks_h5_has_attr(h5, "/", "format"), KS_ERR_DATA,
+             "%s: an HDF5 file, but none of ksgrad's (no attribute 'format')", path);
     KS_TRY(ks_h5_get_string(h5, "/", "format", &format));
     if (!strcmp(format, "ksgrad-model")) {
         ks_h5_close(&h5);
@@ -121,7 +122,8 @@ static ks_status info_hdf5(const char *path) {
     if (ks_h5_exists(h5, "method")) KS_TRY(print_texts(h5, "method", 6, method));
     if (ks_h5_exists(h5, "frames")) {
         KS_TRY(ks_h5_list(h5, "frames", &names, &n));
-        printf("%-16s %lld%s%s%s%s\n", "frames", (long long)n, n ? ", " : "", n ? names[0] : "", n > 1 ? " to " : "", n > 1 ? names[n - 1] : "");
+        printf("%-16s %lld%s%s%s%s\n", "frames", (long long)n, n ? ", " : "", n ? names[0] : "", n > 1 ? " to " : "",
+               n > 1 ? names[n - 1] : "");
     }
 done:
     ks_h5_names_free(&names, n);
@@ -148,7 +150,9 @@ static ks_status info_geometry(const char *path) {
     printf("\n%-16s", "first frame");
     for (int64_t a = 0; a < f->atom_off[1]; a++) printf(" %s", ks_element_symbol(f->Z[a]));
     printf("\n%-16s %s", "external", f->external_energy ? "energies in " : "none");
-    if (f->external_energy) printf("%s%s (another method's: never used as references)", f->external_unit, f->external_force ? ", and forces" : "");
+    if (f->external_energy)
+        printf("%s%s (another method's: never used as references)", f->external_unit,
+               f->external_force ? ", and forces" : "");
     putchar('\n');
 done:
     ks_frames_destroy(&f);
@@ -156,9 +160,14 @@ done:
 }
 
 int ks_cmd_info(int argc, char **argv) {
-    const ks_cli_spec spec = {"info FILE", "Says what is in a run folder, a checkpoint, a data set, a result file or a geometry file. With -v also the\n"
-                              "tensors of a checkpoint.",
-                              "ksgrad info runs/quickstart\nksgrad info runs/quickstart/ckpt/latest -v\nksgrad info datasets/water-512.npz", NULL, 1, 1};
+    const ks_cli_spec spec = {
+        "info FILE",
+        "Says what is in a run folder, a checkpoint, a data set, a result file or a geometry file. With -v also the\n"
+        "tensors of a checkpoint.",
+        "ksgrad info runs/quickstart\nksgrad info runs/quickstart/ckpt/latest -v\nksgrad info datasets/water-512.npz",
+        NULL,
+        1,
+        1};
     const char *arg[KS_CLI_MAX_ARG];
     int         n_arg;
     ks_status   st = KS_OK;
@@ -166,12 +175,10 @@ int ks_cmd_info(int argc, char **argv) {
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
     const size_t n = strlen(arg[0]);
-    if (stat(arg[0], &s) == 0 && S_ISDIR(s.st_mode))
-        KS_TRY(info_checkpoint(arg[0]));
+    if (stat(arg[0], &s) == 0 && S_ISDIR(s.st_mode)) KS_TRY(info_checkpoint(arg[0]));
     else if (n > 3 && (!strcmp(arg[0] + n - 3, ".h5") || (n > 5 && !strcmp(arg[0] + n - 5, ".hdf5"))))
         KS_TRY(info_hdf5(arg[0]));
-    else
-        KS_TRY(info_geometry(arg[0]));
+    else KS_TRY(info_geometry(arg[0]));
 done:
     return ks_cli_finish(st);
 }

@@ -35,10 +35,8 @@ static void open_log(void *user, const char *run_dir) {
     (void)user;
     snprintf(path, sizeof path, "%s/run.log", run_dir);
     g_log = fopen(path, "a");
-    if (g_log)
-        ks_cli_log_file(g_log);
-    else
-        ks_log(KS_LOG_WARN, "%s: %s", path, strerror(errno));
+    if (g_log) ks_cli_log_file(g_log);
+    else ks_log(KS_LOG_WARN, "%s: %s", path, strerror(errno));
 }
 
 static void live_line(void *user, const char *line) {
@@ -62,17 +60,23 @@ static void print_end(const ks_config *c, const ks_run_result *r) {
 int ks_cmd_train(int argc, char **argv) {
     const char      *resume = "auto";
     int              allow  = 0;
-    const ks_cli_opt opt[]  = {{"resume", 0, KS_OPT_TEXT, "auto|never|must", "auto: go on from the newest checkpoint of the run folder, if any", &resume},
-                               {"allow-change", 0, KS_OPT_FLAG, NULL, "on resume, accept changed optim, loss, refine and train keys", &allow},
-                               {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
-    const ks_cli_spec spec  = {"train CONFIG.yaml [--resume auto|never|must]",
-                               "Trains a network. Everything goes into the run folder <run.dir>/<run.name>: metrics.jsonl, metrics.csv, run.log,\n"
-                               "ckpt/{best,latest,step_*}. SIGTERM, SIGUSR1 and Ctrl-C finish the step, write a checkpoint and exit with 75;\n"
-                               "the same command then goes on from there, bit by bit as if it had not stopped.",
-                               "ksgrad train configs/quickstart.yaml\n"
-                               "ksgrad train configs/quickstart.yaml --set run.name=faster --set optim.lr=2e-3 --set optim.steps=300\n"
-                               "ksgrad train configs/qpt-uracil.yaml --resume=auto    # in a batch script that requeues on exit code 75",
-                               opt, 1, 1};
+    const ks_cli_opt opt[]  = {
+         {"resume", 0, KS_OPT_TEXT, "auto|never|must",
+          "auto: go on from the newest checkpoint of the run folder, if any", &resume},
+         {"allow-change", 0, KS_OPT_FLAG, NULL, "on resume, accept changed optim, loss, refine and train keys", &allow},
+         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
+    const ks_cli_spec spec = {
+        "train CONFIG.yaml [--resume auto|never|must]",
+        "Trains a network. Everything goes into the run folder <run.dir>/<run.name>: metrics.jsonl, metrics.csv, "
+        "run.log,\n"
+        "ckpt/{best,latest,step_*}. SIGTERM, SIGUSR1 and Ctrl-C finish the step, write a checkpoint and exit with 75;\n"
+        "the same command then goes on from there, bit by bit as if it had not stopped.",
+        "ksgrad train configs/quickstart.yaml\n"
+        "ksgrad train configs/quickstart.yaml --set run.name=faster --set optim.lr=2e-3 --set optim.steps=300\n"
+        "ksgrad train configs/qpt-uracil.yaml --resume=auto    # in a batch script that requeues on exit code 75",
+        opt,
+        1,
+        1};
     const char *arg[KS_CLI_MAX_ARG];
     char        command[1024];
     int         n_arg, n_set;
@@ -81,15 +85,12 @@ int ks_cmd_train(int argc, char **argv) {
     ks_config   config;
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
-    ks_run_options options = {.config_path = arg[0], .command = command, .stop = &g_stop, .folder = open_log, .allow_change = allow};
-    if (!strcmp(resume, "auto"))
-        options.resume = KS_RESUME_AUTO;
-    else if (!strcmp(resume, "never"))
-        options.resume = KS_RESUME_NEVER;
-    else if (!strcmp(resume, "must"))
-        options.resume = KS_RESUME_MUST;
-    else
-        return ks_cli_usage_error("train", "--resume wants auto, never or must, got '%s'", resume);
+    ks_run_options options = {
+        .config_path = arg[0], .command = command, .stop = &g_stop, .folder = open_log, .allow_change = allow};
+    if (!strcmp(resume, "auto")) options.resume = KS_RESUME_AUTO;
+    else if (!strcmp(resume, "never")) options.resume = KS_RESUME_NEVER;
+    else if (!strcmp(resume, "must")) options.resume = KS_RESUME_MUST;
+    else return ks_cli_usage_error("train", "--resume wants auto, never or must, got '%s'", resume);
     if (isatty(STDERR_FILENO)) options.status = live_line;
     join_words(argc, argv, command, sizeof command);
     ks_run_result      result;

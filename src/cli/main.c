@@ -16,8 +16,10 @@ static const verb g_verb[] = {
 enum { N_VERB = (int)(sizeof g_verb / sizeof g_verb[0]) };
 
 static void print_overview(FILE *out) {
-    fprintf(out, "ksgrad %s -- differentiable Kohn-Sham DFT, and networks trained through it\n\n"
-                 "Usage: ksgrad VERB [arguments] [options]\n\n", ks_version());
+    fprintf(out,
+            "ksgrad %s -- differentiable Kohn-Sham DFT, and networks trained through it\n\n"
+            "Usage: ksgrad VERB [arguments] [options]\n\n",
+            ks_version());
     for (int i = 0; i < N_VERB; i++) fprintf(out, "  %-10s %s\n", g_verb[i].name, g_verb[i].line);
     fprintf(out, "\n'ksgrad VERB --help' shows a verb's options and an example; 'ksgrad --version' the build.\n");
 }

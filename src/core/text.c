@@ -55,7 +55,7 @@ int ks_text_real(const char *text, double *out) {
 }
 
 int ks_text_int(const char *text, int64_t *out) {
-    char *end = NULL;
+    char  *end = NULL;
     double x;
     errno             = 0;
     const long long v = strtoll(text, &end, 10);

@@ -70,8 +70,8 @@ done:
     return st;
 }
 
-/* Size and hash of a file of the folder. The hash takes 8 bytes at a time (FNV-1a's prime, high half folded in): it is there
- * to find damage before HDF5 does, whose 1.10 series can crash on damaged metadata. */
+/* Size and hash of a file of the folder. The hash takes 8 bytes at a time (FNV-1a's prime, high half folded in): it
+ * is there to find damage before HDF5 does, whose 1.10 series can crash on damaged metadata. */
 static ks_status file_hash(const char *dir, const char *name, int64_t *bytes, uint64_t *hash) {
     enum { BLOCK = 1 << 16 };
     ks_status st  = KS_OK;
@@ -114,12 +114,13 @@ static ks_status write_done(const char *dir) {
         int64_t  bytes = 0;
         uint64_t hash  = 0;
         KS_TRY(file_hash(dir, g_file[i], &bytes, &hash));
-        KS_CHECK(fprintf(f, "%s %lld %016llx\n", g_file[i], (long long)bytes, (unsigned long long)hash) > 0, KS_ERR_IO, "%s: %s", path,
-                 strerror(errno));
+        KS_CHECK(fprintf(f, "%s %lld %016llx\n", g_file[i], (long long)bytes, (unsigned long long)hash) > 0, KS_ERR_IO,
+                 "%s: %s", path, strerror(errno));
     }
     KS_CHECK(fflush(f) == 0 && fsync(fileno(f)) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
 done:
-    if (f && fclose(f) != 0 && st == KS_OK) st = ks_error_raise(KS_ERR_IO, __FILE__, __LINE__, __func__, "%s: %s", path, strerror(errno));
+    if (f && fclose(f) != 0 && st == KS_OK)
+        st = ks_error_raise(KS_ERR_IO, __FILE__, __LINE__, __func__, "%s: %s", path, strerror(errno));
     return st;
 }
 
@@ -136,9 +137,11 @@ static ks_status check_complete(const char *dir, int n_file, int with_content) {
         unsigned long long hash  = 0;
         int64_t            have  = 0;
         uint64_t           found = 0;
-        KS_CHECK(fscanf(f, "%15s %lld %llx", name, &bytes, &hash) == 3 && !strcmp(name, g_file[i]), KS_ERR_HDF5, "%s: unreadable", path);
+        KS_CHECK(fscanf(f, "%15s %lld %llx", name, &bytes, &hash) == 3 && !strcmp(name, g_file[i]), KS_ERR_HDF5,
+                 "%s: unreadable", path);
         KS_TRY(file_bytes(dir, g_file[i], &have));
-        KS_CHECK(have == bytes, KS_ERR_HDF5, "%s/%s has %lld bytes, %lld were written", dir, g_file[i], (long long)have, bytes);
+        KS_CHECK(have == bytes, KS_ERR_HDF5, "%s/%s has %lld bytes, %lld were written", dir, g_file[i], (long long)have,
+                 bytes);
         if (!with_content) continue;
         KS_TRY(file_hash(dir, g_file[i], &have, &found));
         KS_CHECK(found == hash, KS_ERR_HDF5, "%s/%s is damaged: its content is not what was written", dir, g_file[i]);
@@ -154,8 +157,8 @@ void ks_train_state_clear(ks_train_state *state) {
     *state = (ks_train_state){.best_step = -1};
 }
 
-ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *config_text, const char *command, ks_model *model,
-                             const ks_train_state *state) {
+ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *config_text, const char *command,
+                             ks_model *model, const ks_train_state *state) {
     ks_status st = KS_OK;
     char      tmp[KS_CHECKPOINT_PATH], final[KS_CHECKPOINT_PATH], old[KS_CHECKPOINT_PATH], path[KS_CHECKPOINT_PATH];
     KS_TRY(step_dir(tmp, ckpt_dir, state->step, ".tmp"));
@@ -300,7 +303,8 @@ ks_status ks_checkpoint_find(const char *path, char out[KS_CHECKPOINT_PATH]) {
     KS_CHECK(stat(path, &s) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
     if (!S_ISDIR(s.st_mode)) {
         const char *slash = strrchr(path, '/');
-        KS_CHECK(!strcmp(slash ? slash + 1 : path, "model.h5"), KS_ERR_DATA, "%s: not a checkpoint (a run folder, a folder step_*, or its model.h5)", path);
+        KS_CHECK(!strcmp(slash ? slash + 1 : path, "model.h5"), KS_ERR_DATA,
+                 "%s: not a checkpoint (a run folder, a folder step_*, or its model.h5)", path);
         const int n = slash ? (int)(slash - path) : 1;
         KS_CHECK(n < KS_CHECKPOINT_PATH, KS_ERR_IO, "path too long: %.200s", path);
         snprintf(out, KS_CHECKPOINT_PATH, "%.*s", n ? n : 1, slash ? path : ".");
@@ -341,8 +345,8 @@ done:
     return st;
 }
 
-ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, const char *const *set, ks_config *config, ks_model **model,
-                                   ks_checkpoint_info *info) {
+ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, const char *const *set, ks_config *config,
+                                   ks_model **model, ks_checkpoint_info *info) {
     ks_status          st   = KS_OK;
     char              *text = NULL, *hard = NULL;
     ks_config          stored;
@@ -359,7 +363,8 @@ ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, con
     KS_TRY(ks_config_parse(text, name, NULL, 0, NULL, &stored));
     KS_TRY(ks_config_parse(text, name, NULL, n_set, set, config));
     KS_TRY(ks_config_diff(&stored, config, KS_CONFIG_HARD, &hard));
-    KS_CHECK(!hard[0], KS_ERR_CONFIG, "these keys belong to the trained model and cannot be changed for %s:\n%s", own.dir, hard);
+    KS_CHECK(!hard[0], KS_ERR_CONFIG, "these keys belong to the trained model and cannot be changed for %s:\n%s",
+             own.dir, hard);
     config->model.options.n_ao_kind = n_ao_kind;
     if (model) {
         KS_TRY(ks_model_create(ctx, &config->model.options, (uint64_t)config->run.seed, &made));

@@ -23,7 +23,9 @@ static uint64_t fnv(uint64_t h, const void *data, size_t n) {
 }
 static const uint64_t FNV_START = 0xcbf29ce484222325ULL;
 
-static ks_h5_type element_type(const ks_params *params) { return ks_params_elem_bytes(params) == 4 ? KS_H5_F32 : KS_H5_F64; }
+static ks_h5_type element_type(const ks_params *params) {
+    return ks_params_elem_bytes(params) == 4 ? KS_H5_F32 : KS_H5_F64;
+}
 
 static ks_status largest_tensor(ks_params *params, size_t *bytes) {
     ks_status st = KS_OK;
@@ -39,7 +41,8 @@ done:
 
 /* ---- tensors of one kind: 'p' data, 'm', 'v' ---- */
 
-static ks_status write_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which, uint64_t *sum) {
+static ks_status write_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which,
+                               uint64_t *sum) {
     ks_status    st   = KS_OK;
     char        *host = NULL;
     char         path[160];
@@ -62,7 +65,8 @@ done:
 
 static void print_shape(int rank, const int64_t *shape, char *out, size_t size) {
     size_t n = (size_t)snprintf(out, size, "(");
-    for (int k = 0; k < rank && n < size; k++) n += (size_t)snprintf(out + n, size - n, "%s%lld", k ? ", " : "", (long long)shape[k]);
+    for (int k = 0; k < rank && n < size; k++)
+        n += (size_t)snprintf(out + n, size - n, "%s%lld", k ? ", " : "", (long long)shape[k]);
     if (n < size) snprintf(out + n, size - n, ")");
 }
 
@@ -89,16 +93,19 @@ static ks_status check_tensors(ks_h5 *file, const char *group, ks_params *params
         for (int k = 0; same && k < rank; k++) same = shape[k] == p->shape[k];
         print_shape(rank, shape, have, sizeof have);
         print_shape(p->rank, p->shape, want, sizeof want);
-        KS_CHECK(same, KS_ERR_DATA, "%s: tensor '%s' has shape %s, the model wants %s", ks_h5_path(file), path, have, want);
+        KS_CHECK(same, KS_ERR_DATA, "%s: tensor '%s' has shape %s, the model wants %s", ks_h5_path(file), path, have,
+                 want);
     }
     for (int64_t i = 0; i < n; i++)
-        KS_CHECK(is_registered(params, names[i]), KS_ERR_DATA, "%s: tensor '%s/%s' is not part of the model", ks_h5_path(file), group, names[i]);
+        KS_CHECK(is_registered(params, names[i]), KS_ERR_DATA, "%s: tensor '%s/%s' is not part of the model",
+                 ks_h5_path(file), group, names[i]);
 done:
     ks_h5_names_free(&names, n);
     return st;
 }
 
-static ks_status read_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which, uint64_t *sum) {
+static ks_status read_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which,
+                              uint64_t *sum) {
     ks_status    st    = KS_OK;
     char        *host  = NULL;
     size_t       bytes = 0;
@@ -124,12 +131,13 @@ static ks_status check_format(ks_h5 *file, const char *want) {
     ks_status st      = KS_OK;
     char     *format  = NULL;
     int64_t   version = 0;
-    KS_CHECK(ks_h5_has_attr(file, "/", "format"), KS_ERR_DATA, "%s: not a %s file (no attribute 'format')", ks_h5_path(file), want);
+    KS_CHECK(ks_h5_has_attr(file, "/", "format"), KS_ERR_DATA, "%s: not a %s file (no attribute 'format')",
+             ks_h5_path(file), want);
     KS_TRY(ks_h5_get_string(file, "/", "format", &format));
     KS_CHECK(!strcmp(format, want), KS_ERR_DATA, "%s: format '%s', wanted '%s'", ks_h5_path(file), format, want);
     KS_TRY(ks_h5_get_i64(file, "/", "format_version", &version));
-    KS_CHECK(version == FORMAT_VERSION, KS_ERR_DATA, "%s: format version %lld, this program reads %d", ks_h5_path(file), (long long)version,
-             FORMAT_VERSION);
+    KS_CHECK(version == FORMAT_VERSION, KS_ERR_DATA, "%s: format version %lld, this program reads %d", ks_h5_path(file),
+             (long long)version, FORMAT_VERSION);
 done:
     KS_FREE(format);
     return st;
@@ -139,7 +147,8 @@ static ks_status check_sum(ks_h5 *file, uint64_t sum) {
     ks_status st     = KS_OK;
     int64_t   stored = 0;
     KS_TRY(ks_h5_get_i64(file, "/", "checksum", &stored));
-    KS_CHECK((uint64_t)stored == sum, KS_ERR_HDF5, "%s: checksum %016llx of the tensors, %016llx stored: the file is damaged", ks_h5_path(file),
+    KS_CHECK((uint64_t)stored == sum, KS_ERR_HDF5,
+             "%s: checksum %016llx of the tensors, %016llx stored: the file is damaged", ks_h5_path(file),
              (unsigned long long)sum, (unsigned long long)stored);
 done:
     return st;
@@ -192,10 +201,10 @@ done:
 }
 
 static ks_status write_provenance(ks_h5 *file, const char *command) {
-    ks_status  st        = KS_OK;
-    char       host[256] = "unknown", when[64];
-    const time_t now     = time(NULL);
-    struct tm  utc;
+    ks_status    st        = KS_OK;
+    char         host[256] = "unknown", when[64];
+    const time_t now       = time(NULL);
+    struct tm    utc;
     gethostname(host, sizeof host - 1);
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
@@ -209,13 +218,14 @@ static ks_status write_provenance(ks_h5 *file, const char *command) {
     KS_TRY(ks_h5_set_string(file, "provenance", "command", command));
     KS_TRY(ks_h5_group(file, "conventions"));
     KS_TRY(ks_h5_set_string(file, "conventions", "units", "hartree, bohr"));
-    KS_TRY(ks_h5_set_string(file, "conventions", "ao_order", "PySCF: atom, l, contraction, m; p x y z; d xy yz z2 xz x2-y2; real spherical"));
+    KS_TRY(ks_h5_set_string(file, "conventions", "ao_order",
+                            "PySCF: atom, l, contraction, m; p x y z; d xy yz z2 xz x2-y2; real spherical"));
 done:
     return st;
 }
 
-ks_status ks_ckpt_write_model(ks_ctx *ctx, const char *path, const char *config_text, const char *command, ks_model *model,
-                              const ks_train_state *state) {
+ks_status ks_ckpt_write_model(ks_ctx *ctx, const char *path, const char *config_text, const char *command,
+                              ks_model *model, const ks_train_state *state) {
     ks_status st   = KS_OK;
     ks_h5    *file = NULL;
     uint64_t  sum  = FNV_START;
@@ -302,10 +312,10 @@ done:
 }
 
 ks_status ks_ckpt_read_state(ks_ctx *ctx, const char *path, ks_model *model, ks_train_state *state) {
-    ks_status  st     = KS_OK;
-    ks_h5     *file   = NULL;
-    uint64_t   sum    = FNV_START;
-    int64_t    n[1]   = {-1}, hash = 0;
+    ks_status  st   = KS_OK;
+    ks_h5     *file = NULL;
+    uint64_t   sum  = FNV_START;
+    int64_t    n[1] = {-1}, hash = 0;
     ks_params *params = ks_model_params(model);
     ks_train_state_clear(state);
     KS_TRY(ks_h5_open(path, &file));

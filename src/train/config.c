@@ -27,10 +27,8 @@ typedef struct loader {
 } loader;
 
 static void place(const source *s, const ks_node *node, char *out, size_t size) {
-    if (s->with_position)
-        snprintf(out, size, "%s:%d:%d", s->name, node->line, node->column);
-    else
-        snprintf(out, size, "%s", s->name);
+    if (s->with_position) snprintf(out, size, "%s:%d:%d", s->name, node->line, node->column);
+    else snprintf(out, size, "%s", s->name);
 }
 
 /* ---- one value ---- */
@@ -39,10 +37,18 @@ static void describe(const ks_key *key, char *out, size_t size) {
     char list[128];
     switch (key->type) {
     case KS_KEY_INT:
-    case KS_KEY_INT32: snprintf(out, size, "an integer"); break;
-    case KS_KEY_REAL: snprintf(out, size, "a number"); break;
-    case KS_KEY_INTS: snprintf(out, size, "a list [train, valid, test] of three numbers of frames, or []"); break;
-    case KS_KEY_ATOMS: snprintf(out, size, "a list of three atom numbers, counted from 0"); break;
+    case KS_KEY_INT32:
+        snprintf(out, size, "an integer");
+        break;
+    case KS_KEY_REAL:
+        snprintf(out, size, "a number");
+        break;
+    case KS_KEY_INTS:
+        snprintf(out, size, "a list [train, valid, test] of three numbers of frames, or []");
+        break;
+    case KS_KEY_ATOMS:
+        snprintf(out, size, "a list of three atom numbers, counted from 0");
+        break;
     default:
         if (key->choices) {
             size_t n = 0;
@@ -59,13 +65,15 @@ static void describe(const ks_key *key, char *out, size_t size) {
 }
 
 static void range_text(const ks_key *key, char *out, size_t size) {
-    snprintf(out, size, "%c%g, %g]%s%s", key->open_lo ? '(' : '[', key->lo, key->hi, key->unit ? " " : "", key->unit ? key->unit : "");
+    snprintf(out, size, "%c%g, %g]%s%s", key->open_lo ? '(' : '[', key->lo, key->hi, key->unit ? " " : "",
+             key->unit ? key->unit : "");
 }
 
 static int in_range(const ks_key *key, double x) { return x <= key->hi && (key->open_lo ? x > key->lo : x >= key->lo); }
 
 /* text relative to folder -> absolute; leading "./" and "../" are resolved, folder has no links (realpath). */
-static ks_status absolute(const source *s, const char *text, char *out, size_t size, const char *where, const char *path) {
+static ks_status absolute(const source *s, const char *text, char *out, size_t size, const char *where,
+                          const char *path) {
     ks_status st = KS_OK;
     char      base[PATH_MAX + 2];
     if (text[0] == '/' || text[0] == '\0') {
@@ -106,23 +114,23 @@ static ks_status set_text(const source *s, const ks_key *key, const ks_node *nod
             memcpy(store[n], word, sizeof word);
             names[n] = store[n];
             if (!strcmp(word, node->text)) {
-                if (key->type == KS_KEY_ENUM)
-                    memcpy(out, &n, sizeof n);
-                else
-                    snprintf(out, key->size, "%s", word);
+                if (key->type == KS_KEY_ENUM) memcpy(out, &n, sizeof n);
+                else snprintf(out, key->size, "%s", word);
                 goto done;
             }
         }
         const char *near = ks_text_nearest(node->text, n, names);
         describe(key, want, sizeof want);
-        KS_CHECK(0, KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'%s%s%s", where, key->path, want, node->text, near ? " (did you mean '" : "",
-                 near ? near : "", near ? "'?)" : "");
+        KS_CHECK(0, KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'%s%s%s", where, key->path, want, node->text,
+                 near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
-    if (key->type == KS_KEY_PATH || (key->type == KS_KEY_NAMED && strcmp(key->path, "run.name") && strchr(node->text, '/'))) {
+    if (key->type == KS_KEY_PATH ||
+        (key->type == KS_KEY_NAMED && strcmp(key->path, "run.name") && strchr(node->text, '/'))) {
         KS_TRY(absolute(s, node->text, out, key->size, where, key->path));
         goto done;
     }
-    KS_CHECK(strlen(node->text) < key->size, KS_ERR_CONFIG, "%s: '%s': longer than %zu characters", where, key->path, key->size - 1);
+    KS_CHECK(strlen(node->text) < key->size, KS_ERR_CONFIG, "%s: '%s': longer than %zu characters", where, key->path,
+             key->size - 1);
     snprintf(out, key->size, "%s", node->text);
 done:
     return st;
@@ -136,12 +144,14 @@ static ks_status set_list(const ks_key *key, const ks_node *node, const char *wh
     describe(key, want, sizeof want);
     KS_CHECK(node->kind == KS_NODE_LIST, KS_ERR_CONFIG, "%s: '%s' must be %s", where, key->path, want);
     for (const ks_node *c = node->child; c; c = c->next, n++) {
-        KS_CHECK(n < 3 && c->kind == KS_NODE_SCALAR && !ks_text_int(c->text, &v[n]), KS_ERR_CONFIG, "%s: '%s' must be %s", where, key->path, want);
+        KS_CHECK(n < 3 && c->kind == KS_NODE_SCALAR && !ks_text_int(c->text, &v[n]), KS_ERR_CONFIG,
+                 "%s: '%s' must be %s", where, key->path, want);
         range_text(key, range, sizeof range);
-        KS_CHECK(in_range(key, (double)v[n]), KS_ERR_CONFIG, "%s: '%s': %s is outside %s", where, key->path, c->text, range);
+        KS_CHECK(in_range(key, (double)v[n]), KS_ERR_CONFIG, "%s: '%s': %s is outside %s", where, key->path, c->text,
+                 range);
     }
-    KS_CHECK(n == 3 || (n == 0 && key->type == KS_KEY_INTS), KS_ERR_CONFIG, "%s: '%s' must be %s, got %lld values", where, key->path, want,
-             (long long)n);
+    KS_CHECK(n == 3 || (n == 0 && key->type == KS_KEY_INTS), KS_ERR_CONFIG, "%s: '%s' must be %s, got %lld values",
+             where, key->path, want, (long long)n);
     if (key->type == KS_KEY_INTS) {
         ((int64_t *)out)[-1] = n;
         memset(out, 0, sizeof v);
@@ -161,20 +171,20 @@ static ks_status set_number(const ks_key *key, const ks_node *node, const char *
     describe(key, want, sizeof want);
     range_text(key, range, sizeof range);
     if (key->type == KS_KEY_REAL) {
-        KS_CHECK(!ks_text_real(node->text, &x), KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'", where, key->path, want, node->text);
+        KS_CHECK(!ks_text_real(node->text, &x), KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'", where, key->path, want,
+                 node->text);
     } else {
-        KS_CHECK(!ks_text_int(node->text, &i), KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'", where, key->path, want, node->text);
+        KS_CHECK(!ks_text_int(node->text, &i), KS_ERR_CONFIG, "%s: '%s' must be %s, got '%s'", where, key->path, want,
+                 node->text);
         x = (double)i;
     }
     if (!strcmp(key->path, "version"))
         KS_CHECK(i == 1, KS_ERR_CONFIG, "%s: version %s is not known: this program reads version 1", where, node->text);
-    KS_CHECK(in_range(key, x), KS_ERR_CONFIG, "%s: '%s' = %s is outside its range %s", where, key->path, node->text, range);
-    if (key->type == KS_KEY_REAL)
-        memcpy(out, &x, sizeof x);
-    else if (key->type == KS_KEY_INT)
-        memcpy(out, &i, sizeof i);
-    else
-        *(int *)out = (int)i;
+    KS_CHECK(in_range(key, x), KS_ERR_CONFIG, "%s: '%s' = %s is outside its range %s", where, key->path, node->text,
+             range);
+    if (key->type == KS_KEY_REAL) memcpy(out, &x, sizeof x);
+    else if (key->type == KS_KEY_INT) memcpy(out, &i, sizeof i);
+    else *(int *)out = (int)i;
 done:
     return st;
 }
@@ -191,12 +201,12 @@ static ks_status set_value(loader *l, int row, const ks_node *node) {
     } else {
         KS_CHECK(node->kind == KS_NODE_SCALAR, KS_ERR_CONFIG, "%s: '%s' must be %s, not a %s", where, key->path, want,
                  node->kind == KS_NODE_LIST ? "list" : "mapping");
-        KS_CHECK(node->text[0] || node->is_quoted, KS_ERR_CONFIG, "%s: '%s' has no value; it must be %s", where, key->path, want);
-        const int is_text = key->type == KS_KEY_ENUM || key->type == KS_KEY_TEXT || key->type == KS_KEY_PATH || key->type == KS_KEY_NAMED;
-        if (is_text)
-            KS_TRY(set_text(&l->src, key, node, where, out));
-        else
-            KS_TRY(set_number(key, node, where, out));
+        KS_CHECK(node->text[0] || node->is_quoted, KS_ERR_CONFIG, "%s: '%s' has no value; it must be %s", where,
+                 key->path, want);
+        const int is_text = key->type == KS_KEY_ENUM || key->type == KS_KEY_TEXT || key->type == KS_KEY_PATH ||
+                            key->type == KS_KEY_NAMED;
+        if (is_text) KS_TRY(set_text(&l->src, key, node, where, out));
+        else KS_TRY(set_number(key, node, where, out));
     }
     if (!strncmp(key->path, "data.split.", 11)) l->config->data.split[0] = '\0'; /* a mapping replaces a name */
     snprintf(l->given[row], sizeof l->given[row], "%s", where);
@@ -226,19 +236,22 @@ static ks_status unknown_key(const char *where, const char *path) {
         if (skip && (strncmp(p, section, skip - 1) || p[skip - 1] != '.')) continue;
         snprintf(store[n], sizeof store[n], "%.*s", (int)strcspn(p + skip, "."), p + skip);
         if (n && !strcmp(store[n], store[n - 1])) continue;
-        names[n] = store[n];
+        names[n]          = store[n];
         const size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", n ? ", " : "", store[n]);
         n++;
     }
-    const char *near = ks_text_nearest(leaf, n, names);
+    const char *near              = ks_text_nearest(leaf, n, names);
     char        in[PATH_TEXT + 8] = "";
     if (section[0]) snprintf(in, sizeof in, " in '%s'", section);
     if (near)
-        return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, near);
+        return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__,
+                              "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, near);
     if (n_other == 1)
-        return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, other);
-    return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (known: %s)", where, leaf, in, list);
+        return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__,
+                              "%s: unknown key '%s'%s (did you mean '%s'?)", where, leaf, in, other);
+    return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s: unknown key '%s'%s (known: %s)", where,
+                          leaf, in, list);
 }
 
 static ks_status set_node(loader *l, const char *path, const ks_node *key, const ks_node *node);
@@ -261,12 +274,9 @@ static ks_status set_node(loader *l, const char *path, const ks_node *key, const
     char      where[PATH_TEXT];
     place(&l->src, key, where, sizeof where);
     if (row < 0 && !is_section) KS_TRY(unknown_key(where, path));
-    if (is_section && node->kind == KS_NODE_MAP)
-        KS_TRY(set_map(l, path, node));
-    else if (row >= 0)
-        KS_TRY(set_value(l, row, node));
-    else
-        KS_CHECK(0, KS_ERR_CONFIG, "%s: '%s' is a section: it wants keys below it", where, path);
+    if (is_section && node->kind == KS_NODE_MAP) KS_TRY(set_map(l, path, node));
+    else if (row >= 0) KS_TRY(set_value(l, row, node));
+    else KS_CHECK(0, KS_ERR_CONFIG, "%s: '%s' is a section: it wants keys below it", where, path);
 done:
     return st;
 }
@@ -303,14 +313,14 @@ static void where_unknown(const void *user, const char *path, char *out, size_t 
     (void)size;
 }
 
-#define RULE(cond, path, ...)                                                                        \
-    do {                                                                                             \
-        if (!(cond)) {                                                                               \
-            char at_[PATH_TEXT], what_[512];                                                         \
-            where(user, path, at_, sizeof at_);                                                      \
-            snprintf(what_, sizeof what_, __VA_ARGS__);                                              \
-            return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s%s", at_, what_);  \
-        }                                                                                            \
+#define RULE(cond, path, ...)                                                                                          \
+    do {                                                                                                               \
+        if (!(cond)) {                                                                                                 \
+            char at_[PATH_TEXT], what_[512];                                                                           \
+            where(user, path, at_, sizeof at_);                                                                        \
+            snprintf(what_, sizeof what_, __VA_ARGS__);                                                                \
+            return ks_error_raise(KS_ERR_CONFIG, __FILE__, __LINE__, __func__, "%s%s", at_, what_);                    \
+        }                                                                                                              \
     } while (0)
 
 ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void *user) {
@@ -320,21 +330,26 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
          "'run.name' must be the name of a folder, got '%s'", c->run.name);
     RULE(c->run.dir[0], "run.dir", "'run.dir' is empty");
     RULE((int)m->precision != 2, "model.precision",
-         "'model.precision: bf16' needs the CUDA backend's bf16 network, which this build does not have; use fp32 or fp64");
-    RULE(c->refine.kind != KS_REFINE_NONE || c->refine.n_build <= 1, "refine.steps", "'refine.kind: none' makes one Fock build, 'refine.steps' = %d",
-         c->refine.n_build);
+         "'model.precision: bf16' needs the CUDA backend's bf16 network, which this build does not have; use fp32 or "
+         "fp64");
+    RULE(c->refine.kind != KS_REFINE_NONE || c->refine.n_build <= 1, "refine.steps",
+         "'refine.kind: none' makes one Fock build, 'refine.steps' = %d", c->refine.n_build);
     RULE(c->eval_refine.kind != KS_REFINE_NONE || c->eval_refine.n_build <= 1, "eval.refine.steps",
          "'eval.refine.kind: none' makes one Fock build, 'eval.refine.steps' = %d", c->eval_refine.n_build);
-    RULE(c->optim.lr_min <= c->optim.lr, "optim.lr_min", "'optim.lr_min' = %g is above 'optim.lr' = %g", c->optim.lr_min, c->optim.lr);
-    RULE(c->loss.energy + c->loss.commutator + c->loss.self_consistency + c->loss.hamiltonian + c->loss.density > 0, "loss.energy",
-         "all weights in 'loss' are 0: nothing to train");
-    RULE(c->train.pool == 0 || c->train.pool >= c->train.batch, "train.pool", "'train.pool' = %lld is smaller than 'train.batch' = %lld",
-         (long long)c->train.pool, (long long)c->train.batch);
-    RULE(c->data.split_n == 0 || c->data.split_sizes[0] > 0, "data.split.sizes", "'data.split.sizes': no training frames");
+    RULE(c->optim.lr_min <= c->optim.lr, "optim.lr_min", "'optim.lr_min' = %g is above 'optim.lr' = %g",
+         c->optim.lr_min, c->optim.lr);
+    RULE(c->loss.energy + c->loss.commutator + c->loss.self_consistency + c->loss.hamiltonian + c->loss.density > 0,
+         "loss.energy", "all weights in 'loss' are 0: nothing to train");
+    RULE(c->train.pool == 0 || c->train.pool >= c->train.batch, "train.pool",
+         "'train.pool' = %lld is smaller than 'train.batch' = %lld", (long long)c->train.pool,
+         (long long)c->train.batch);
+    RULE(c->data.split_n == 0 || c->data.split_sizes[0] > 0, "data.split.sizes",
+         "'data.split.sizes': no training frames");
     RULE(!(m->frame == KS_FRAME_BOND) || (m->bond_atoms[0] == 0 && m->bond_atoms[1] == 0 && m->bond_atoms[2] == 0) ||
-             (m->bond_atoms[0] != m->bond_atoms[1] && m->bond_atoms[0] != m->bond_atoms[2] && m->bond_atoms[1] != m->bond_atoms[2]),
-         "model.bond_atoms", "'model.bond_atoms' = [%d, %d, %d] must be three different atoms", m->bond_atoms[0], m->bond_atoms[1],
-         m->bond_atoms[2]);
+             (m->bond_atoms[0] != m->bond_atoms[1] && m->bond_atoms[0] != m->bond_atoms[2] &&
+              m->bond_atoms[1] != m->bond_atoms[2]),
+         "model.bond_atoms", "'model.bond_atoms' = [%d, %d, %d] must be three different atoms", m->bond_atoms[0],
+         m->bond_atoms[1], m->bond_atoms[2]);
     if (c->model.size) {
         char             name[16] = "";
         ks_model_options size     = *m;
@@ -342,12 +357,14 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
         ks_schema_choice(ks_schema[row].choices, c->model.size, name, sizeof name);
         if (ks_model_size(name, &size) != KS_OK) return ks_error_code();
         RULE(size.d_model == m->d_model && size.heads == m->heads && size.layers == m->layers, "model.size",
-             "'model.size: %s' means d_model %lld, heads %lld, layers %lld, but %lld, %lld, %lld are given; give either, or size: free", name,
-             (long long)size.d_model, (long long)size.heads, (long long)size.layers, (long long)m->d_model, (long long)m->heads,
-             (long long)m->layers);
+             "'model.size: %s' means d_model %lld, heads %lld, layers %lld, but %lld, %lld, %lld are given; give "
+             "either, or size: free",
+             name, (long long)size.d_model, (long long)size.heads, (long long)size.layers, (long long)m->d_model,
+             (long long)m->heads, (long long)m->layers);
     }
-    RULE(m->d_model % m->heads == 0, "model.d_model", "'model.d_model' = %lld is not a multiple of 'model.heads' = %lld",
-         (long long)m->d_model, (long long)m->heads);
+    RULE(m->d_model % m->heads == 0, "model.d_model",
+         "'model.d_model' = %lld is not a multiple of 'model.heads' = %lld", (long long)m->d_model,
+         (long long)m->heads);
     if (ks_xc_find(c->method.xc, &xc) != KS_OK) {
         char message[256];
         snprintf(message, sizeof message, "%s", ks_error_message());
@@ -362,7 +379,7 @@ ks_status ks_config_check(const ks_config *config) { return ks_config_rules(conf
 static ks_status expand_size(loader *l) {
     ks_status        st       = KS_OK;
     char             name[16] = "";
-    ks_model_options size     = l->config->model.options, *m = &l->config->model.options;
+    ks_model_options size = l->config->model.options, *m = &l->config->model.options;
     if (!l->config->model.size) goto done;
     ks_schema_choice(ks_schema[ks_schema_find("model.size")].choices, l->config->model.size, name, sizeof name);
     KS_TRY(ks_model_size(name, &size));
@@ -410,7 +427,8 @@ done:
     return st;
 }
 
-ks_status ks_config_parse(const char *text, const char *name, const char *folder, int n_set, const char *const *set, ks_config *config) {
+ks_status ks_config_parse(const char *text, const char *name, const char *folder, int n_set, const char *const *set,
+                          ks_config *config) {
     ks_status st    = KS_OK;
     loader   *l     = NULL;
     ks_arena *arena = NULL;
@@ -430,7 +448,8 @@ ks_status ks_config_parse(const char *text, const char *name, const char *folder
         KS_TRY(ks_yaml_parse(text, strlen(text), name, 1, arena, &root));
         l->src = (source){name, base, 1};
         KS_CHECK(root, KS_ERR_CONFIG, "%s:1:1: the file is empty; it must begin with 'version: 1'", name);
-        KS_CHECK(root->kind == KS_NODE_MAP, KS_ERR_CONFIG, "%s:%d:%d: a config is a mapping of keys, beginning with 'version: 1'", name, root->line,
+        KS_CHECK(root->kind == KS_NODE_MAP, KS_ERR_CONFIG,
+                 "%s:%d:%d: a config is a mapping of keys, beginning with 'version: 1'", name, root->line,
                  root->column);
         KS_TRY(set_map(l, "", root));
         KS_CHECK(l->given[ks_schema_find("version")][0], KS_ERR_CONFIG, "%s:1:1: 'version: 1' is missing", name);
@@ -471,7 +490,7 @@ done:
 
 ks_status ks_config_method(const ks_config *config, ks_method *method) {
     ks_status st = KS_OK;
-    *method      = (ks_method){.grid_level = (int)config->method.grid, .guess = (ks_guess)config->method.guess, .n_spin = 1};
+    *method = (ks_method){.grid_level = (int)config->method.grid, .guess = (ks_guess)config->method.guess, .n_spin = 1};
     KS_TRY(ks_xc_find(config->method.xc, &method->xc));
 done:
     return st;

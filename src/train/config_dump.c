@@ -76,12 +76,13 @@ ks_status ks_config_reference(char **text) {
     KS_CHECK(out, KS_ERR_NOMEM, "text of the reference");
     fprintf(out, "# Every key of a ksgrad config with its default, meaning, values and unit.\n"
                  "# Generated from src/train/schema.c by 'ksgrad check --reference'; do not edit.\n"
-                 "# Where a default is empty the key is optional or must be given. data.split may also be a name: split: NAME\n");
+                 "# Where a default is empty the key is optional or must be given. data.split may also be a name: "
+                 "split: NAME\n");
     for (int i = 0; i < ks_schema_n; i++) {
         const ks_key *key = &ks_schema[i];
         if (!strcmp(key->path, "data.split")) continue; /* the mapping is shown */
         const int indent = open_sections(out, before, key->path);
-        const int n      = fprintf(out, "%*s%s: %s", indent, "", leaf_of(key->path), key->value[0] ? key->value : "\"\"");
+        const int n = fprintf(out, "%*s%s: %s", indent, "", leaf_of(key->path), key->value[0] ? key->value : "\"\"");
         fprintf(out, "%*s# %s", n < COMMENT_COLUMN ? COMMENT_COLUMN - n : 1, "", key->doc);
         print_range(out, key);
         fputc('\n', out);

@@ -17,10 +17,8 @@ typedef struct reader {
 } reader;
 
 static const char *place(reader *r, size_t line, size_t column) {
-    if (r->with_position)
-        snprintf(r->place_text, sizeof r->place_text, "%s:%zu:%zu", r->name, line + 1, column + 1);
-    else
-        snprintf(r->place_text, sizeof r->place_text, "%s", r->name);
+    if (r->with_position) snprintf(r->place_text, sizeof r->place_text, "%s:%zu:%zu", r->name, line + 1, column + 1);
+    else snprintf(r->place_text, sizeof r->place_text, "%s", r->name);
     return r->place_text;
 }
 static const char *place_of_event(reader *r) { return place(r, r->event.start_mark.line, r->event.start_mark.column); }
@@ -31,10 +29,11 @@ static ks_status next_event(reader *r) {
     r->has_event = yaml_parser_parse(&r->yaml, &r->event);
     if (!r->has_event) {
         const yaml_mark_t m = r->yaml.problem_mark;
-        KS_CHECK(r->yaml.error != YAML_READER_ERROR, KS_ERR_CONFIG, "%s: not UTF-8 text (byte %zu: %s)", r->name, r->yaml.problem_offset,
-                 r->yaml.problem ? r->yaml.problem : "unreadable");
-        KS_CHECK(0, KS_ERR_CONFIG, "%s: %s%s%s", place(r, m.line, m.column), r->yaml.problem ? r->yaml.problem : "cannot parse",
-                 r->yaml.context ? " " : "", r->yaml.context ? r->yaml.context : "");
+        KS_CHECK(r->yaml.error != YAML_READER_ERROR, KS_ERR_CONFIG, "%s: not UTF-8 text (byte %zu: %s)", r->name,
+                 r->yaml.problem_offset, r->yaml.problem ? r->yaml.problem : "unreadable");
+        KS_CHECK(0, KS_ERR_CONFIG, "%s: %s%s%s", place(r, m.line, m.column),
+                 r->yaml.problem ? r->yaml.problem : "cannot parse", r->yaml.context ? " " : "",
+                 r->yaml.context ? r->yaml.context : "");
     }
 done:
     return st;
@@ -43,12 +42,14 @@ done:
 static ks_status refuse_extras(reader *r, const yaml_char_t *tag, const yaml_char_t *anchor) {
     ks_status st = KS_OK;
     KS_CHECK(!tag, KS_ERR_CONFIG, "%s: tags ('%s') are not allowed in a config", place_of_event(r), (const char *)tag);
-    KS_CHECK(!anchor, KS_ERR_CONFIG, "%s: anchors ('&%s') are not allowed in a config", place_of_event(r), (const char *)anchor);
+    KS_CHECK(!anchor, KS_ERR_CONFIG, "%s: anchors ('&%s') are not allowed in a config", place_of_event(r),
+             (const char *)anchor);
 done:
     return st;
 }
 
-static ks_status read_node(reader *r, int depth, ks_node **out); /* from the current event; leaves its last event current */
+static ks_status read_node(reader *r, int depth,
+                           ks_node **out); /* from the current event; leaves its last event current */
 
 static ks_status read_scalar(reader *r, ks_node *node) {
     ks_status    st   = KS_OK;
@@ -56,8 +57,8 @@ static ks_status read_scalar(reader *r, ks_node *node) {
     const size_t n    = r->event.data.scalar.length;
     const char  *from = (const char *)r->event.data.scalar.value;
     for (size_t i = 0; i < n; i++)
-        KS_CHECK((unsigned char)from[i] >= 32 && from[i] != 127, KS_ERR_CONFIG, "%s: control character 0x%02x in a value", place_of_event(r),
-                 (unsigned char)from[i]);
+        KS_CHECK((unsigned char)from[i] >= 32 && from[i] != 127, KS_ERR_CONFIG,
+                 "%s: control character 0x%02x in a value", place_of_event(r), (unsigned char)from[i]);
     KS_TRY(KS_TAKE(r->arena, text, n + 1));
     memcpy(text, from, n);
     text[n]         = '\0';
@@ -118,14 +119,18 @@ static ks_status read_node(reader *r, int depth, ks_node **out) {
         node->kind = KS_NODE_MAP;
         KS_TRY(read_children(r, depth, YAML_MAPPING_END_EVENT, node));
         break;
-    case YAML_ALIAS_EVENT: KS_CHECK(0, KS_ERR_CONFIG, "%s: aliases ('*%s') are not allowed in a config", place_of_event(r), (const char *)e.data.alias.anchor);
-    default: KS_CHECK(0, KS_ERR_CONFIG, "%s: unexpected YAML", place_of_event(r));
+    case YAML_ALIAS_EVENT:
+        KS_CHECK(0, KS_ERR_CONFIG, "%s: aliases ('*%s') are not allowed in a config", place_of_event(r),
+                 (const char *)e.data.alias.anchor);
+    default:
+        KS_CHECK(0, KS_ERR_CONFIG, "%s: unexpected YAML", place_of_event(r));
     }
 done:
     return st;
 }
 
-ks_status ks_yaml_parse(const char *text, size_t length, const char *name, int with_position, ks_arena *arena, ks_node **root) {
+ks_status ks_yaml_parse(const char *text, size_t length, const char *name, int with_position, ks_arena *arena,
+                        ks_node **root) {
     ks_status st = KS_OK;
     reader    r  = {.name = name, .with_position = with_position, .arena = arena};
     *root        = NULL;
@@ -138,7 +143,8 @@ ks_status ks_yaml_parse(const char *text, size_t length, const char *name, int w
     KS_TRY(read_node(&r, 0, root));
     KS_TRY(next_event(&r)); /* document end */
     KS_TRY(next_event(&r));
-    KS_CHECK(r.event.type == YAML_STREAM_END_EVENT, KS_ERR_CONFIG, "%s: a second YAML document begins here", place_of_event(&r));
+    KS_CHECK(r.event.type == YAML_STREAM_END_EVENT, KS_ERR_CONFIG, "%s: a second YAML document begins here",
+             place_of_event(&r));
 done:
     if (r.has_event) yaml_event_delete(&r.event);
     yaml_parser_delete(&r.yaml);

@@ -11,12 +11,13 @@ typedef struct ks_node {
     int             line, column; /* from 1 */
     const char     *text;         /* SCALAR */
     int             is_quoted;
-    struct ks_node *child;        /* LIST: elements; MAP: key, value, key, value, ... */
+    struct ks_node *child; /* LIST: elements; MAP: key, value, key, value, ... */
     struct ks_node *next;
 } ks_node;
 
 /* root: the document's only node, NULL for an empty document; lives in the arena. Tags, anchors, aliases, a second
  * document, repeated keys and keys that are not plain words are KS_ERR_CONFIG "name:line:column: ...". name may end
  * in a fixed text without position when with_position is 0. */
-KS_NODISCARD ks_status ks_yaml_parse(const char *text, size_t length, const char *name, int with_position, ks_arena *arena, ks_node **root);
+KS_NODISCARD ks_status ks_yaml_parse(const char *text, size_t length, const char *name, int with_position,
+                                     ks_arena *arena, ks_node **root);
 #endif

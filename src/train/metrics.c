@@ -23,7 +23,8 @@ static ks_status open_lines(const char *run_dir, const char *name, FILE **out, l
     ks_status st = KS_OK;
     char      path[4200];
     FILE     *f = NULL;
-    KS_CHECK((size_t)snprintf(path, sizeof path, "%s/%s", run_dir, name) < sizeof path, KS_ERR_IO, "path too long: %.200s", run_dir);
+    KS_CHECK((size_t)snprintf(path, sizeof path, "%s/%s", run_dir, name) < sizeof path, KS_ERR_IO,
+             "path too long: %.200s", run_dir);
     f = fopen(path, "a+");
     KS_CHECK(f, KS_ERR_IO, "%s: %s", path, strerror(errno));
     KS_CHECK(fseek(f, 0, SEEK_END) == 0 && (*size = ftell(f)) >= 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
@@ -70,26 +71,21 @@ void ks_run_metrics_close(ks_run_metrics **pm) {
 static void print_string(FILE *f, const char *text) {
     fputc('"', f);
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fprintf(f, "\\%c", *text);
-        else if ((unsigned char)*text < 32)
-            fprintf(f, "\\u%04x", (unsigned)*text);
-        else
-            fputc(*text, f);
+        if (*text == '"' || *text == '\\') fprintf(f, "\\%c", *text);
+        else if ((unsigned char)*text < 32) fprintf(f, "\\u%04x", (unsigned)*text);
+        else fputc(*text, f);
     }
     fputc('"', f);
 }
 
 static void print_number(FILE *f, double x, const char *if_not_finite) {
-    if (!isfinite(x))
-        fputs(if_not_finite, f);
-    else if (x == floor(x) && fabs(x) < 1e15)
-        fprintf(f, "%.0f", x);
-    else
-        fprintf(f, "%.17g", x);
+    if (!isfinite(x)) fputs(if_not_finite, f);
+    else if (x == floor(x) && fabs(x) < 1e15) fprintf(f, "%.0f", x);
+    else fprintf(f, "%.17g", x);
 }
 
-ks_status ks_run_metrics_write(ks_run_metrics *m, const char *kind, int64_t step, const ks_row *row, const char *message) {
+ks_status ks_run_metrics_write(ks_run_metrics *m, const char *kind, int64_t step, const ks_row *row,
+                               const char *message) {
     ks_status       st = KS_OK;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);

@@ -13,10 +13,11 @@ static int64_t budget_bytes(const ks_config *c) {
     return ks_memory_available() / 10 * 6;
 }
 
-/* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock build. */
+/* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock
+ * build. */
 static int64_t work_bytes(const ks_config *c, const ks_system *sys) {
-    const int     train    = c->refine.n_build ? c->refine.n_build : ks_refine_default_builds(c->refine.kind);
-    const int     eval     = c->eval_refine.n_build ? c->eval_refine.n_build : ks_refine_default_builds(c->eval_refine.kind);
+    const int train = c->refine.n_build ? c->refine.n_build : ks_refine_default_builds(c->refine.kind);
+    const int eval  = c->eval_refine.n_build ? c->eval_refine.n_build : ks_refine_default_builds(c->eval_refine.kind);
     const int64_t n_matrix = 24 + 12 * (train > eval ? train : eval);
     return n_matrix * sys->n_ao * sys->n_ao * (int64_t)sizeof(double);
 }
@@ -41,29 +42,35 @@ done:
 }
 
 ks_status ks_train_make_plan(const ks_config *c, const ks_run_data *d, ks_model *model, ks_train_plan *plan) {
-    ks_status     st      = KS_OK;
-    const int64_t batch   = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
+    ks_status     st    = KS_OK;
+    const int64_t batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
     ks_params    *params  = ks_model_params(model);
     ks_train_plan p       = {.budget_bytes = budget_bytes(c)};
     int64_t       n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
-    KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames", (long long)batch, (long long)n_train);
+    KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",
+             (long long)batch, (long long)n_train);
     if (c->valid.every == 0) n_valid = 0;
-    p.param_bytes = 4 * ks_params_total(params) * (int64_t)ks_params_elem_bytes(params); /* weights, gradients, two moments */
+    p.param_bytes =
+        4 * ks_params_total(params) * (int64_t)ks_params_elem_bytes(params); /* weights, gradients, two moments */
     KS_TRY(largest_frame(c, d, model, &p));
 
-    /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the pool, validation. */
+    /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the
+     * pool, validation. */
     const int64_t pass_bytes = p.activation_bytes + p.work_bytes, least_valid = n_valid ? 1 : 0;
     const int64_t least_pool = at_least(batch, c->train.pool);
     p.micro_batch            = c->train.micro_batch ? at_most(c->train.micro_batch, batch) : 1;
     const int64_t least      = p.param_bytes + p.micro_batch * pass_bytes + (least_pool + least_valid) * p.slot_bytes;
     KS_CHECK(least <= p.budget_bytes, KS_ERR_NOMEM,
-             "this run needs at least %.2f GiB (%lld geometries of %.1f MiB in the pool, weights and moments %.2f GiB), the plan may use %.2f GiB: "
-             "a smaller train.batch or model, a coarser method.grid, or device.memory_gib", (double)least / 1073741824, (long long)least_pool,
-             (double)p.slot_bytes / 1048576, (double)p.param_bytes / 1073741824, (double)p.budget_bytes / 1073741824);
+             "this run needs at least %.2f GiB (%lld geometries of %.1f MiB in the pool, weights and moments %.2f "
+             "GiB), the plan may use %.2f GiB: "
+             "a smaller train.batch or model, a coarser method.grid, or device.memory_gib",
+             (double)least / 1073741824, (long long)least_pool, (double)p.slot_bytes / 1048576,
+             (double)p.param_bytes / 1073741824, (double)p.budget_bytes / 1073741824);
     int64_t free_bytes = p.budget_bytes - least;
     if (!c->train.micro_batch) {
         const int64_t want = at_most(batch, MICRO_MAX) - 1;
-        const int64_t more = at_most(want, free_bytes / 4 / pass_bytes); /* a quarter of the rest at most: the pool matters more */
+        const int64_t more =
+            at_most(want, free_bytes / 4 / pass_bytes); /* a quarter of the rest at most: the pool matters more */
         p.micro_batch += more;
         free_bytes -= more * pass_bytes;
     }
@@ -97,7 +104,8 @@ ks_status ks_train_print_plan(const ks_config *c, const ks_run_data *d, const ks
     FILE     *out  = open_memstream(&raw, &size);
     KS_CHECK(out, KS_ERR_NOMEM, "text of the memory plan");
     fprintf(out, "memory plan                     number   MiB each       MiB\n");
-#define ROW(name, n, bytes) fprintf(out, "  %-26s %9lld %10.2f %9.1f\n", name, (long long)(n), mib(bytes), mib(bytes) * (double)(n))
+#define ROW(name, n, bytes)                                                                                            \
+    fprintf(out, "  %-26s %9lld %10.2f %9.1f\n", name, (long long)(n), mib(bytes), mib(bytes) * (double)(n))
     ROW("weights, gradient, moments", 1, p->param_bytes);
     ROW("geometries in the pool", p->pool, p->slot_bytes);
     ROW("validation geometries", p->valid_pool, p->slot_bytes);
@@ -105,8 +113,9 @@ ks_status ks_train_print_plan(const ks_config *c, const ks_run_data *d, const ks
     ROW("matrices, frames of a pass", p->micro_batch, p->work_bytes);
 #undef ROW
     fprintf(out, "  %-26s %9s %10s %9.1f of %.1f\n", "total", "", "", mib(p->total_bytes), mib(p->budget_bytes));
-    fprintf(out, "  batch %lld = %lld pass%s of %lld; %s", (long long)c->train.batch, (long long)p->n_pass, p->n_pass == 1 ? "" : "es",
-            (long long)p->micro_batch, p->is_resident ? "all training geometries stay in memory" : "");
+    fprintf(out, "  batch %lld = %lld pass%s of %lld; %s", (long long)c->train.batch, (long long)p->n_pass,
+            p->n_pass == 1 ? "" : "es", (long long)p->micro_batch,
+            p->is_resident ? "all training geometries stay in memory" : "");
     if (!p->is_resident)
         fprintf(out, "%lld of %lld training geometries in memory, each visited %lld times", (long long)p->pool,
                 (long long)d->split->n[KS_PART_TRAIN], (long long)c->train.reuse);

@@ -17,7 +17,7 @@ typedef struct stream {
 
 typedef struct entry {
     int32_t system, slot;
-    int32_t pick;     /* index into the stream's frames */
+    int32_t pick; /* index into the stream's frames */
     int32_t visits;
     int32_t is_built;
 } entry;
@@ -35,10 +35,10 @@ struct ks_pool {
     int64_t           *order;           /* (n_entry) permutation of the sweep */
     int64_t            order_sweep;     /* that `order` belongs to, -1: none */
     /* the current batch, sorted by composition */
-    int64_t *chosen; /* (batch) entries */
-    int64_t *frames; /* (batch) */
-    int32_t *slot;   /* (batch) */
-    int64_t  n_pass;
+    int64_t    *chosen; /* (batch) entries */
+    int64_t    *frames; /* (batch) */
+    int32_t    *slot;   /* (batch) */
+    int64_t     n_pass;
     ks_batch   *pass;    /* (n_pass) */
     ks_segment *segment; /* (n_pass, n_stream) */
     /* building */
@@ -125,10 +125,11 @@ ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, const ks_method *
     ks_pool  *p        = NULL;
     int64_t   max_atom = 0;
     KS_CHECK(ctx && data && method && opt && out && n > 0, KS_ERR_ARG, "pool: NULL argument, or no frames");
-    KS_CHECK(opt->batch >= 1 && opt->batch <= n, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",
-             (long long)opt->batch, (long long)n);
-    KS_CHECK(opt->n_entry >= opt->batch && opt->micro_batch >= 1 && opt->reuse >= 1, KS_ERR_ARG, "pool: %lld entries, batch %lld, pass %lld",
-             (long long)opt->n_entry, (long long)opt->batch, (long long)opt->micro_batch);
+    KS_CHECK(opt->batch >= 1 && opt->batch <= n, KS_ERR_CONFIG,
+             "train.batch = %lld, but there are %lld training frames", (long long)opt->batch, (long long)n);
+    KS_CHECK(opt->n_entry >= opt->batch && opt->micro_batch >= 1 && opt->reuse >= 1, KS_ERR_ARG,
+             "pool: %lld entries, batch %lld, pass %lld", (long long)opt->n_entry, (long long)opt->batch,
+             (long long)opt->micro_batch);
     KS_TRY(KS_ZNEW(p, 1));
     p->ctx = ctx, p->data = data, p->opt = *opt;
     p->is_resident = opt->n_entry >= n;
@@ -269,10 +270,11 @@ void ks_pool_save(const ks_pool *p, int64_t *w) {
 ks_status ks_pool_load(ks_pool *p, int64_t n_word, const int64_t *w) {
     ks_status st = KS_OK;
     KS_CHECK(n_word == ks_pool_n_word(p) && w[0] == p->n_entry && w[1] == p->n_stream, KS_ERR_DATA,
-             "the checkpoint's pool has %lld entries and %lld compositions, this run's %lld and %lld", (long long)(n_word > 0 ? w[0] : 0),
-             (long long)(n_word > 1 ? w[1] : 0), (long long)p->n_entry, (long long)p->n_stream);
-    KS_CHECK(w[2] >= 0 && w[2] < UINT32_MAX && w[3] >= 0 && w[3] <= p->n_entry, KS_ERR_DATA, "pool: sweep %lld, position %lld of %lld",
-             (long long)w[2], (long long)w[3], (long long)p->n_entry);
+             "the checkpoint's pool has %lld entries and %lld compositions, this run's %lld and %lld",
+             (long long)(n_word > 0 ? w[0] : 0), (long long)(n_word > 1 ? w[1] : 0), (long long)p->n_entry,
+             (long long)p->n_stream);
+    KS_CHECK(w[2] >= 0 && w[2] < UINT32_MAX && w[3] >= 0 && w[3] <= p->n_entry, KS_ERR_DATA,
+             "pool: sweep %lld, position %lld of %lld", (long long)w[2], (long long)w[3], (long long)p->n_entry);
     p->sweep       = w[2];
     p->position    = w[3];
     p->order_sweep = -1;
@@ -280,7 +282,8 @@ ks_status ks_pool_load(ks_pool *p, int64_t n_word, const int64_t *w) {
     for (int64_t s = 0; s < p->n_stream; s++) {
         stream *x = &p->stream[s];
         x->drawn  = *w++;
-        KS_CHECK(x->drawn >= 0 && (x->n == 0 || x->drawn / x->n < UINT32_MAX), KS_ERR_DATA, "pool: %lld frames drawn", (long long)x->drawn);
+        KS_CHECK(x->drawn >= 0 && (x->n == 0 || x->drawn / x->n < UINT32_MAX), KS_ERR_DATA, "pool: %lld frames drawn",
+                 (long long)x->drawn);
         if (x->n == 0) continue;
         memset(x->is_in, 0, (size_t)x->n);
         x->epoch = x->drawn / x->n;
@@ -289,7 +292,8 @@ ks_status ks_pool_load(ks_pool *p, int64_t n_word, const int64_t *w) {
     for (int64_t e = 0; e < p->n_entry; e++, w += 2) {
         stream *x = &p->stream[p->entry[e].system];
         KS_CHECK(w[0] >= 0 && w[0] < x->n && !x->is_in[w[0]] && w[1] >= 0 && w[1] < INT32_MAX, KS_ERR_DATA,
-                 "pool: entry %lld holds frame %lld of %lld, visited %lld times", (long long)e, (long long)w[0], (long long)x->n, (long long)w[1]);
+                 "pool: entry %lld holds frame %lld of %lld, visited %lld times", (long long)e, (long long)w[0],
+                 (long long)x->n, (long long)w[1]);
         x->is_in[w[0]]       = 1;
         p->entry[e].pick     = (int32_t)w[0];
         p->entry[e].visits   = (int32_t)w[1];

@@ -30,14 +30,15 @@ ks_status ks_run_folder_open(const ks_config *c, ks_run_folder *f) {
     ks_status st = KS_OK;
     char      lock[KS_CHECKPOINT_PATH + 16];
     f->lock = -1;
-    KS_CHECK((size_t)snprintf(f->dir, sizeof f->dir, "%s/%s", c->run.dir, c->run.name) < sizeof f->dir - 8, KS_ERR_IO, "path too long: %.200s",
-             c->run.dir);
+    KS_CHECK((size_t)snprintf(f->dir, sizeof f->dir, "%s/%s", c->run.dir, c->run.name) < sizeof f->dir - 8, KS_ERR_IO,
+             "path too long: %.200s", c->run.dir);
     snprintf(f->ckpt, sizeof f->ckpt, "%.*s/ckpt", KS_CHECKPOINT_PATH - 8, f->dir);
     KS_TRY(make_dirs(f->ckpt));
     snprintf(lock, sizeof lock, "%s/.lock", f->dir);
     f->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     KS_CHECK(f->lock >= 0, KS_ERR_IO, "%s: %s", lock, strerror(errno));
-    KS_CHECK(flock(f->lock, LOCK_EX | LOCK_NB) == 0, KS_ERR_IO, "%s: another process is training in this folder", f->dir);
+    KS_CHECK(flock(f->lock, LOCK_EX | LOCK_NB) == 0, KS_ERR_IO, "%s: another process is training in this folder",
+             f->dir);
 done:
     if (st != KS_OK) ks_run_folder_close(f);
     return st;
@@ -56,7 +57,8 @@ ks_status ks_run_folder_write(const ks_run_folder *f, const char *name, const ch
     snprintf(tmp, sizeof tmp, "%s.tmp", path);
     out = fopen(tmp, "w");
     KS_CHECK(out, KS_ERR_IO, "%s: %s", tmp, strerror(errno));
-    KS_CHECK(fputs(text, out) >= 0 && fflush(out) == 0 && fsync(fileno(out)) == 0, KS_ERR_IO, "%s: %s", tmp, strerror(errno));
+    KS_CHECK(fputs(text, out) >= 0 && fflush(out) == 0 && fsync(fileno(out)) == 0, KS_ERR_IO, "%s: %s", tmp,
+             strerror(errno));
     const int rc = fclose(out);
     out          = NULL;
     KS_CHECK(rc == 0 && rename(tmp, path) == 0, KS_ERR_IO, "%s: %s", path, strerror(errno));
@@ -89,9 +91,10 @@ ks_status ks_run_folder_env(const ks_run_folder *f, const ks_ctx *ctx, const cha
     gethostname(host, sizeof host - 1);
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s?}", "version", ks_version(), "build", ks_build_info(), "backend",
-                          ks_ctx_backend(ctx), "cpu_kernels", ks_cpu_isa(), "threads", ks_ctx_threads(ctx), "host", host, "started_utc", when,
-                          "command", command ? command : "", "slurm_job_id", job);
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s?}", "version", ks_version(), "build", ks_build_info(),
+                  "backend", ks_ctx_backend(ctx), "cpu_kernels", ks_cpu_isa(), "threads", ks_ctx_threads(ctx), "host",
+                  host, "started_utc", when, "command", command ? command : "", "slurm_job_id", job);
     KS_CHECK(o && (text = json_dumps(o, JSON_INDENT(2))), KS_ERR_NOMEM, "env.json");
     KS_TRY(ks_run_folder_write(f, "env.json", text));
 done:

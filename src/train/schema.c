@@ -6,27 +6,31 @@
 #define AT(field) offsetof(ks_config, field)
 #define BUF(field) offsetof(ks_config, field), sizeof(((ks_config *)0)->field)
 
-#define INT(path, field, def, lo, hi, unit, kind, doc) \
-    {path, KS_KEY_INT, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc}
-#define INT32(path, field, def, lo, hi, unit, kind, doc) \
-    {path, KS_KEY_INT32, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc}
-#define REAL(path, field, def, lo, hi, unit, kind, doc) \
-    {path, KS_KEY_REAL, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc}
-#define POSITIVE(path, field, def, hi, unit, kind, doc) \
-    {path, KS_KEY_REAL, AT(field), 0, def, 0, hi, 1, NULL, unit, KS_CONFIG_##kind, doc}
-#define ENUM(path, field, def, choices, kind, doc) \
-    {path, KS_KEY_ENUM, AT(field), 0, def, 0, 0, 0, choices, NULL, KS_CONFIG_##kind, doc}
-#define TEXT(path, field, def, choices, kind, doc) \
-    {path, KS_KEY_TEXT, BUF(field), def, 0, 0, 0, choices, NULL, KS_CONFIG_##kind, doc}
-#define PATH(path, field, def, kind, doc) {path, KS_KEY_PATH, BUF(field), def, 0, 0, 0, NULL, NULL, KS_CONFIG_##kind, doc}
-#define NAMED(path, field, def, kind, doc) {path, KS_KEY_NAMED, BUF(field), def, 0, 0, 0, NULL, NULL, KS_CONFIG_##kind, doc}
+#define INT(path, field, def, lo, hi, unit, kind, doc)                                                                 \
+    { path, KS_KEY_INT, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc }
+#define INT32(path, field, def, lo, hi, unit, kind, doc)                                                               \
+    { path, KS_KEY_INT32, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc }
+#define REAL(path, field, def, lo, hi, unit, kind, doc)                                                                \
+    { path, KS_KEY_REAL, AT(field), 0, def, lo, hi, 0, NULL, unit, KS_CONFIG_##kind, doc }
+#define POSITIVE(path, field, def, hi, unit, kind, doc)                                                                \
+    { path, KS_KEY_REAL, AT(field), 0, def, 0, hi, 1, NULL, unit, KS_CONFIG_##kind, doc }
+#define ENUM(path, field, def, choices, kind, doc)                                                                     \
+    { path, KS_KEY_ENUM, AT(field), 0, def, 0, 0, 0, choices, NULL, KS_CONFIG_##kind, doc }
+#define TEXT(path, field, def, choices, kind, doc)                                                                     \
+    { path, KS_KEY_TEXT, BUF(field), def, 0, 0, 0, choices, NULL, KS_CONFIG_##kind, doc }
+#define PATH(path, field, def, kind, doc)                                                                              \
+    { path, KS_KEY_PATH, BUF(field), def, 0, 0, 0, NULL, NULL, KS_CONFIG_##kind, doc }
+#define NAMED(path, field, def, kind, doc)                                                                             \
+    { path, KS_KEY_NAMED, BUF(field), def, 0, 0, 0, NULL, NULL, KS_CONFIG_##kind, doc }
 
 #define REFINE "none|qpt|qptx|cdiis|anderson|damped"
 #define MANY 1e15
 
 _Static_assert(KS_REFINE_NONE == 0 && KS_REFINE_QPT == 1 && KS_REFINE_QPTX == 2 && KS_REFINE_CDIIS == 3 &&
-                   KS_REFINE_ANDERSON == 4 && KS_REFINE_DAMPED == 5, "REFINE follows the enum");
-_Static_assert(KS_OUTPUT_LOWDIN == 0 && KS_HEAD_BILINEAR == 0 && KS_BIAS_LEARNED == 0 && KS_FP32 == 0 && KS_FP64 == 1, "choices");
+                   KS_REFINE_ANDERSON == 4 && KS_REFINE_DAMPED == 5,
+               "REFINE follows the enum");
+_Static_assert(KS_OUTPUT_LOWDIN == 0 && KS_HEAD_BILINEAR == 0 && KS_BIAS_LEARNED == 0 && KS_FP32 == 0 && KS_FP64 == 1,
+               "choices");
 _Static_assert(KS_FRAME_NONE == 0 && KS_FRAME_KABSCH == 1 && KS_FRAME_BOND == 2 && KS_FRAME_INERTIA == 3, "choices");
 _Static_assert(sizeof(ks_refine_kind) == sizeof(int) && sizeof(ks_output) == sizeof(int), "enums are stored as int");
 
@@ -37,7 +41,8 @@ const ks_key ks_schema[] = {
     INT("run.seed", run.seed, "42", 0, 4294967295.0, NULL, HARD, "initial weights and order of the frames"),
     PATH("run.dir", run.dir, "runs", FREE, "folder of run folders, relative to this file"),
 
-    PATH("data.file", data.file, "", FREE, "geometries: .xyz, .extxyz, .npz (MD17, rMD17) or ksgrad .h5, relative to this file"),
+    PATH("data.file", data.file, "", FREE,
+         "geometries: .xyz, .extxyz, .npz (MD17, rMD17) or ksgrad .h5, relative to this file"),
     TEXT("data.split", data.split, "", NULL, HARD, "name of a split inside the .h5, or a mapping: method, seed, sizes"),
     ENUM("data.split.method", data.split_method, "numpy-legacy", "numpy-legacy|random|index", HARD,
          "numpy-legacy: RandomState(seed).permutation; random: Philox; index: in file order"),
@@ -46,7 +51,8 @@ const ks_key ks_schema[] = {
      "[train, valid, test]; []: 80, 10 and 10 %"},
 
     TEXT("method.xc", method.xc, "b3lyp5", NULL, HARD, "functional: lda, pbe, pbe0, blyp, b3lyp5, hf"),
-    NAMED("method.basis", method.basis, "def2-svp", HARD, "basis set by name, or the path of a Gaussian94 file (with a /)"),
+    NAMED("method.basis", method.basis, "def2-svp", HARD,
+          "basis set by name, or the path of a Gaussian94 file (with a /)"),
     INT("method.grid", method.grid, "3", 0, 3, NULL, HARD, "level of the integration grid, PySCF's numbering"),
     ENUM("method.guess", method.guess, "minao", "minao|core", HARD, "density that F0 is built from"),
 
@@ -57,29 +63,37 @@ const ks_key ks_schema[] = {
     INT("model.heads", model.options.heads, "6", 1, 256, NULL, HARD, "attention heads"),
     INT("model.layers", model.options.layers, "12", 1, 256, NULL, HARD, "transformer blocks"),
     ENUM("model.output", model.options.output, "lowdin", "lowdin|ao", HARD, "basis in which the network writes W"),
-    ENUM("model.head", model.options.head, "bilinear", "bilinear|qpt", HARD, "last layer: indefinite W, or q = k as published"),
+    ENUM("model.head", model.options.head, "bilinear", "bilinear|qpt", HARD,
+         "last layer: indefinite W, or q = k as published"),
     ENUM("model.frame", model.options.frame, "kabsch", "none|kabsch|bond|inertia", HARD,
          "frame the network works in: kabsch aligns to the first training frame of the composition"),
     ENUM("model.bias", model.options.bias, "learned", "learned|pairs", HARD,
          "the seven attention biases: mixed over the heads by a learned matrix, or two heads each as published"),
-    ENUM("model.precision", model.options.precision, "fp32", "fp32|fp64|bf16", HARD, "of the network; the DFT is always fp64"),
-    {"model.bond_atoms", KS_KEY_ATOMS, AT(model.options.bond_atoms), 0, "[0, 0, 0]", 0, 1e6, 0, NULL, NULL, KS_CONFIG_HARD,
+    ENUM("model.precision", model.options.precision, "fp32", "fp32|fp64|bf16", HARD,
+         "of the network; the DFT is always fp64"),
+    {"model.bond_atoms", KS_KEY_ATOMS, AT(model.options.bond_atoms), 0, "[0, 0, 0]", 0, 1e6, 0, NULL, NULL,
+     KS_CONFIG_HARD,
      "frame: bond: origin atom, x-axis atom, xy-plane atom; all 0: the first three that are not in line"},
 
-    ENUM("refine.kind", refine.kind, "none", REFINE, SOFT, "Fock builds between the network and the loss while training"),
-    INT32("refine.steps", refine.n_build, "0", 0, 16, "Fock builds", SOFT, "0: none 1, qpt, qptx and damped 3, cdiis and anderson 4"),
+    ENUM("refine.kind", refine.kind, "none", REFINE, SOFT,
+         "Fock builds between the network and the loss while training"),
+    INT32("refine.steps", refine.n_build, "0", 0, 16, "Fock builds", SOFT,
+          "0: none 1, qpt, qptx and damped 3, cdiis and anderson 4"),
     ENUM("eval.refine.kind", eval_refine.kind, "anderson", REFINE, FREE, "the same for validation, eval and predict"),
     INT32("eval.refine.steps", eval_refine.n_build, "0", 0, 16, "Fock builds", FREE, "0: the scheme's default"),
 
     REAL("loss.energy", loss.energy, "1", 0, 1e9, "1/Ha", SOFT, "weight of the mean energy"),
     REAL("loss.commutator", loss.commutator, "0", 0, 1e9, "1/Ha^2", SOFT, "weight of ||X^T (FPS - SPF) X||^2"),
-    REAL("loss.self_consistency", loss.self_consistency, "0", 0, 1e9, "1/Ha^2", SOFT, "weight of ||X^T (F[P(H)] - H) X||^2"),
-    REAL("loss.hamiltonian", loss.hamiltonian, "0", 0, 1e15, "1/Ha^2", SOFT, "weight of the mean of (H - H_ref)^2; needs labels"),
+    REAL("loss.self_consistency", loss.self_consistency, "0", 0, 1e9, "1/Ha^2", SOFT,
+         "weight of ||X^T (F[P(H)] - H) X||^2"),
+    REAL("loss.hamiltonian", loss.hamiltonian, "0", 0, 1e15, "1/Ha^2", SOFT,
+         "weight of the mean of (H - H_ref)^2; needs labels"),
     REAL("loss.density", loss.density, "0", 0, 1e15, NULL, SOFT, "weight of ||X^-1 (P - P_ref) X^-T||^2; needs labels"),
 
     POSITIVE("scf.conv", scf.conv_energy, "1e-9", 1, "Ha", FREE, "converged SCF (eval, data label): energy change"),
     POSITIVE("scf.conv_grad", scf.conv_grad, "1e-5", 1, NULL, FREE, "root-mean-square of the orbital gradient"),
-    INT32("scf.max_cycle", scf.max_cycle, "50", 1, 10000, "cycles", FREE, "a frame that needs more counts as not converged"),
+    INT32("scf.max_cycle", scf.max_cycle, "50", 1, 10000, "cycles", FREE,
+          "a frame that needs more counts as not converged"),
     INT32("scf.diis_space", scf.diis_space, "8", 1, 64, NULL, FREE, "Fock matrices kept for DIIS"),
 
     POSITIVE("optim.lr", optim.lr, "5e-4", 10, NULL, SOFT, "peak learning rate of AdamW"),
@@ -93,9 +107,11 @@ const ks_key ks_schema[] = {
     REAL("optim.clip", optim.clip, "1", 0, 1e9, NULL, SOFT, "largest global norm of the gradient; 0: no clip"),
 
     INT("train.batch", train.batch, "32", 1, 1e6, "frames", SOFT, "frames per step, over all ranks"),
-    INT("train.reuse", train.reuse, "16", 1, 1e6, "visits", SOFT, "how often a geometry is visited before it leaves the pool"),
+    INT("train.reuse", train.reuse, "16", 1, 1e6, "visits", SOFT,
+        "how often a geometry is visited before it leaves the pool"),
     INT("train.pool", train.pool, "0", 0, 1e7, "frames", SOFT,
-        "geometries whose tensors are kept in memory; 0: all training frames if they fit, else what fits, at most batch x reuse"),
+        "geometries whose tensors are kept in memory; 0: all training frames if they fit, else what fits, at most "
+        "batch x reuse"),
     INT("train.micro_batch", train.micro_batch, "0", 0, 1e6, "frames", SOFT, "frames per pass; 0: what fits"),
 
     INT("valid.every", valid.every, "500", 0, MANY, "steps", FREE, "validation; 0: never"),
@@ -105,12 +121,14 @@ const ks_key ks_schema[] = {
     REAL("ckpt.every_minutes", ckpt.every_minutes, "20", 0, 1e6, "min", FREE, "checkpoint; 0: not by time"),
     INT("ckpt.keep_last", ckpt.keep_last, "3", 1, 1e6, NULL, FREE, "how many are kept, besides the best"),
 
-    INT("log.every_steps", log.every_steps, "100", 1, MANY, "steps", FREE, "plain progress line where there is no terminal"),
+    INT("log.every_steps", log.every_steps, "100", 1, MANY, "steps", FREE,
+        "plain progress line where there is no terminal"),
     POSITIVE("log.every_seconds", log.every_seconds, "30", 1e9, "s", FREE, "the same, by time"),
 
     TEXT("device.backend", device.backend, "auto", "auto|cpu|cuda", SOFT, "auto: cuda if there is a GPU, else cpu"),
     INT("device.threads", device.threads, "0", 0, 1024, NULL, FREE, "CPU threads; 0: all that the process may use"),
-    REAL("device.memory_gib", device.memory_gib, "0", 0, 1e6, "GiB", FREE, "memory to plan with; 0: 60 % of what is free"),
+    REAL("device.memory_gib", device.memory_gib, "0", 0, 1e6, "GiB", FREE,
+         "memory to plan with; 0: 60 % of what is free"),
 };
 const int ks_schema_n = (int)(sizeof ks_schema / sizeof ks_schema[0]);
 
@@ -157,7 +175,8 @@ static int print_real(double x, char *out, size_t size) {
 static int print_text(const char *text, char *out, size_t size) {
     static const char *const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+";
     size_t                   n     = 0;
-    if (text[0] && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-*") == strlen(text) &&
+    if (text[0] &&
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-*") == strlen(text) &&
         strchr(plain, text[0]))
         return snprintf(out, size, "%s", text);
     out[n++] = '"';
@@ -173,15 +192,19 @@ static int print_text(const char *text, char *out, size_t size) {
 int ks_schema_print(const ks_key *key, const ks_config *config, char *out, size_t size) {
     const char *at = (const char *)config + key->offset;
     switch (key->type) {
-    case KS_KEY_INT: return snprintf(out, size, "%lld", (long long)*(const int64_t *)at);
-    case KS_KEY_INT32: return snprintf(out, size, "%d", *(const int *)at);
-    case KS_KEY_REAL: return print_real(*(const double *)at, out, size);
+    case KS_KEY_INT:
+        return snprintf(out, size, "%lld", (long long)*(const int64_t *)at);
+    case KS_KEY_INT32:
+        return snprintf(out, size, "%d", *(const int *)at);
+    case KS_KEY_REAL:
+        return print_real(*(const double *)at, out, size);
     case KS_KEY_ENUM:
         if (!ks_schema_choice(key->choices, *(const int *)at, out, size)) snprintf(out, size, "invalid");
         return (int)strlen(out);
     case KS_KEY_TEXT:
     case KS_KEY_PATH:
-    case KS_KEY_NAMED: return print_text(at, out, size);
+    case KS_KEY_NAMED:
+        return print_text(at, out, size);
     case KS_KEY_INTS: {
         const int64_t *v = (const int64_t *)at;
         if (v[-1] == 0) return snprintf(out, size, "[]");

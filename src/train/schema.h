@@ -6,15 +6,15 @@
 #include "ksgrad/config.h"
 
 typedef enum ks_key_type {
-    KS_KEY_INT,    /* int64_t */
-    KS_KEY_INT32,  /* int */
-    KS_KEY_REAL,   /* double */
-    KS_KEY_ENUM,   /* int: index into choices */
-    KS_KEY_TEXT,   /* char[size]; one of choices when given */
-    KS_KEY_PATH,   /* char[size]; made absolute */
-    KS_KEY_NAMED,  /* char[size]; a name, or a path when it holds a '/' */
-    KS_KEY_INTS,   /* int64_t[3], count in the int64_t just before; 0 or 3 of them */
-    KS_KEY_ATOMS   /* int32_t[3] */
+    KS_KEY_INT,   /* int64_t */
+    KS_KEY_INT32, /* int */
+    KS_KEY_REAL,  /* double */
+    KS_KEY_ENUM,  /* int: index into choices */
+    KS_KEY_TEXT,  /* char[size]; one of choices when given */
+    KS_KEY_PATH,  /* char[size]; made absolute */
+    KS_KEY_NAMED, /* char[size]; a name, or a path when it holds a '/' */
+    KS_KEY_INTS,  /* int64_t[3], count in the int64_t just before; 0 or 3 of them */
+    KS_KEY_ATOMS  /* int32_t[3] */
 } ks_key_type;
 
 typedef struct ks_key {

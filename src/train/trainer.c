@@ -59,10 +59,11 @@ done:
     return st;
 }
 
-ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *d, const ks_batch *batch, const int64_t *frames, ks_pass_buffers *b, double *energy) {
-    ks_status st   = KS_OK;
-    int64_t   k    = 0;
-    double   *H    = b->host, *P = b->host + b->size;
+ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *d, const ks_batch *batch, const int64_t *frames,
+                         ks_pass_buffers *b, double *energy) {
+    ks_status st = KS_OK;
+    int64_t   k  = 0;
+    double   *H = b->host, *P = b->host + b->size;
     for (int64_t s = 0; s < batch->n_segment; s++) {
         const int64_t n  = batch->segment[s].tensors->sys->n_ao;
         int64_t       at = ks_batch_mat_offset(batch, s);
@@ -79,7 +80,8 @@ done:
 }
 
 /* Network, refinement, loss and back; gradients are added, sums over frames are added to `sum`. */
-static ks_status run_pass(ks_trainer *t, const ks_batch *batch, const int64_t *frames, double scale, ks_loss_terms *sum) {
+static ks_status run_pass(ks_trainer *t, const ks_batch *batch, const int64_t *frames, double scale,
+                          ks_loss_terms *sum) {
     ks_status        st     = KS_OK;
     ks_loss_terms    terms  = {0};
     const int        labels = t->data->needs_labels;
@@ -88,7 +90,8 @@ static ks_status run_pass(ks_trainer *t, const ks_batch *batch, const int64_t *f
     if (labels) KS_TRY(ks_pass_labels(t->ctx, t->data, batch, frames, b, NULL));
     KS_TRY(ks_pass_h0(t->ctx, t->model, batch, 1, b));
     KS_TRY(ks_mem_zero(t->ctx, b->H0_bar, (size_t)ks_batch_mat_size(batch) * sizeof(double)));
-    KS_TRY(ks_loss_step(t->ctx, t->loss, t->refine, batch, b->H0, labels ? b->H_ref : NULL, labels ? b->P_ref : NULL, scale, b->H0_bar, &terms));
+    KS_TRY(ks_loss_step(t->ctx, t->loss, t->refine, batch, b->H0, labels ? b->H_ref : NULL, labels ? b->P_ref : NULL,
+                        scale, b->H0_bar, &terms));
     KS_TRY(ks_model_adj(t->ctx, t->model, batch, b->H0_bar)); /* H0 = F0 + W: the cotangent of W is that of H0 */
     sum->energy += terms.energy;
     sum->commutator += terms.commutator;
@@ -114,10 +117,8 @@ static ks_status scale_gradient(ks_trainer *t, double factor) {
     if (!t->grad_host) KS_TRY(ks_host_alloc(n, elem, &t->grad_host));
     KS_TRY(ks_mem_to_host(t->ctx, t->grad_host, ks_params_flat(params, 'g'), (size_t)n * elem));
     for (int64_t i = 0; i < n; i++) {
-        if (elem == sizeof(float))
-            ((float *)t->grad_host)[i] = (float)(((float *)t->grad_host)[i] * factor);
-        else
-            ((double *)t->grad_host)[i] *= factor;
+        if (elem == sizeof(float)) ((float *)t->grad_host)[i] = (float)(((float *)t->grad_host)[i] * factor);
+        else ((double *)t->grad_host)[i] *= factor;
     }
     KS_TRY(ks_mem_to_backend(t->ctx, ks_params_flat(params, 'g'), t->grad_host, (size_t)n * elem));
 done:
@@ -127,12 +128,12 @@ done:
 static double mean_if(double weight, double sum, int64_t n) { return weight > 0 ? sum / (double)n : NAN; }
 
 ks_status ks_trainer_step(ks_trainer *t, ks_step_result *out) {
-    ks_status              st     = KS_OK;
-    const ks_loss_weights *w      = &t->config->loss;
-    ks_params             *params = ks_model_params(t->model);
-    const int64_t          batch  = t->config->train.batch;
-    const double           start  = ks_wall_seconds();
-    ks_loss_terms          sum    = {.min_gap = INFINITY};
+    ks_status              st      = KS_OK;
+    const ks_loss_weights *w       = &t->config->loss;
+    ks_params             *params  = ks_model_params(t->model);
+    const int64_t          batch   = t->config->train.batch;
+    const double           start   = ks_wall_seconds();
+    ks_loss_terms          sum     = {.min_gap = INFINITY};
     int64_t                n_built = 0;
     double                 norm    = 0;
     KS_TRY(ks_pool_next(t->pool, &n_built));
@@ -144,13 +145,14 @@ ks_status ks_trainer_step(ks_trainer *t, ks_step_result *out) {
         KS_TRY(run_pass(t, pass, frames, 1.0 / (double)batch, &sum));
     }
     KS_CHECK(2 * sum.n_masked <= batch, KS_ERR_NUMERIC,
-             "step %lld: %lld of %lld frames have a HOMO-LUMO gap below 1e-4 Ha or values that are not finite (smallest gap %.3g Ha): "
+             "step %lld: %lld of %lld frames have a HOMO-LUMO gap below 1e-4 Ha or values that are not finite "
+             "(smallest gap %.3g Ha): "
              "a lower optim.lr, or loss.self_consistency 0.1, keeps the network from running away",
              (long long)t->step + 1, (long long)sum.n_masked, (long long)batch, sum.min_gap);
     if (sum.n_masked) KS_TRY(scale_gradient(t, (double)batch / (double)sum.n_frame));
     KS_TRY(ks_grad_norm(t->ctx, params, &norm));
-    KS_CHECK(isfinite(norm) && isfinite(sum.loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g", (long long)t->step + 1,
-             sum.loss / (double)batch, norm);
+    KS_CHECK(isfinite(norm) && isfinite(sum.loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g",
+             (long long)t->step + 1, sum.loss / (double)batch, norm);
     KS_TRY(ks_adamw_step(t->ctx, params, &t->config->optim, t->step + 1, norm));
     KS_TRY(ks_sync(t->ctx));
     ks_pool_done(t->pool);
@@ -190,17 +192,21 @@ static ks_status set_references(ks_trainer *t) {
             for (int64_t i = 0; i < d->split->n[part] && found < 0; i++)
                 if (d->frame_system[d->split->index[part][i]] == s) found = d->split->index[part][i];
         if (found < 0) continue;
-        KS_TRY(ks_model_set_reference(t->model, d->system[s]->n_atom, d->system[s]->Z, f->pos + 3 * f->atom_off[found]));
-        if (part > KS_PART_VALID) ks_log(KS_LOG_WARN, "composition %s is in the validation set only", d->system[s]->formula);
+        KS_TRY(
+            ks_model_set_reference(t->model, d->system[s]->n_atom, d->system[s]->Z, f->pos + 3 * f->atom_off[found]));
+        if (part > KS_PART_VALID)
+            ks_log(KS_LOG_WARN, "composition %s is in the validation set only", d->system[s]->formula);
     }
 done:
     return st;
 }
 
 static ks_status make_pool(ks_trainer *t, int64_t pool, int64_t micro_batch) {
-    const ks_pool_options opt = {pool, t->config->train.batch, micro_batch, t->config->train.reuse, (uint64_t)t->config->run.seed};
+    const ks_pool_options opt = {pool, t->config->train.batch, micro_batch, t->config->train.reuse,
+                                 (uint64_t)t->config->run.seed};
     ks_pool_destroy(&t->pool);
-    return ks_pool_create(t->ctx, t->data, &t->method, t->data->split->n[KS_PART_TRAIN], t->data->split->index[KS_PART_TRAIN], &opt, &t->pool);
+    return ks_pool_create(t->ctx, t->data, &t->method, t->data->split->n[KS_PART_TRAIN],
+                          t->data->split->index[KS_PART_TRAIN], &opt, &t->pool);
 }
 
 ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, ks_trainer **out) {
@@ -256,8 +262,10 @@ ks_status ks_trainer_load(ks_trainer *t, const char *dir) {
     KS_CHECK(t->step == 0, KS_ERR_ARG, "a checkpoint is loaded before the first step");
     KS_TRY(ks_checkpoint_load_state(t->ctx, dir, t->model, &state));
     KS_CHECK(state.data_hash == t->data->hash, KS_ERR_DATA,
-             "%s was trained on other geometries or another split than %s: --resume=never starts anew", dir, t->config->data.file);
-    /* The plan is part of the arithmetic (sums over passes, order of the frames): it stays as it was, unless the config asks. */
+             "%s was trained on other geometries or another split than %s: --resume=never starts anew", dir,
+             t->config->data.file);
+    /* The plan is part of the arithmetic (sums over passes, order of the frames): it stays as it was, unless the
+     * config asks. */
     t->plan.pool        = t->config->train.pool ? t->plan.pool : state.pool_size;
     t->plan.micro_batch = t->config->train.micro_batch ? t->plan.micro_batch : state.micro_batch;
     t->plan.n_pass      = (t->config->train.batch + t->plan.micro_batch - 1) / t->plan.micro_batch;
@@ -266,7 +274,8 @@ ks_status ks_trainer_load(ks_trainer *t, const char *dir) {
     if (ks_pool_n_word(t->pool) == state.n_word && state.pool_size == t->plan.pool)
         KS_TRY(ks_pool_load(t->pool, state.n_word, state.word));
     else
-        ks_log(KS_LOG_WARN, "train.pool or train.batch changed: the pool starts anew, the run is not bit by bit the same");
+        ks_log(KS_LOG_WARN,
+               "train.pool or train.batch changed: the pool starts anew, the run is not bit by bit the same");
     t->step        = state.step;
     t->samples     = state.samples;
     t->best_step   = state.best_step;

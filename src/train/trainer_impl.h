@@ -16,7 +16,7 @@ typedef struct ks_pass_buffers {
 /* Validation: geometries by composition, in passes of one composition each. */
 typedef struct ks_valid_set {
     int64_t      n_frame;
-    int64_t     *frame;    /* (n_frame) sorted by composition */
+    int64_t     *frame; /* (n_frame) sorted by composition */
     int64_t      n_system;
     int64_t     *first;    /* (n_system + 1) in frame */
     ks_tensors **tensors;  /* (n_system) NULL where the composition has no frame */
@@ -48,13 +48,14 @@ struct ks_trainer {
 KS_NODISCARD ks_status ks_pass_reserve(ks_ctx *ctx, ks_pass_buffers *buf, const ks_batch *batch, int with_labels);
 void                   ks_pass_release(ks_ctx *ctx, ks_pass_buffers *buf);
 /* buf->H0 = F0 + W of the network (NULL: F0 alone). */
-KS_NODISCARD ks_status ks_pass_h0(ks_ctx *ctx, ks_model *model, const ks_batch *batch, int want_adj, ks_pass_buffers *buf);
+KS_NODISCARD ks_status ks_pass_h0(ks_ctx *ctx, ks_model *model, const ks_batch *batch, int want_adj,
+                                  ks_pass_buffers *buf);
 /* buf->H_ref, P_ref of the frames of a pass; energies (n_frame) when not NULL. */
-KS_NODISCARD ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *data, const ks_batch *batch, const int64_t *frames,
-                                      ks_pass_buffers *buf, double *energy);
+KS_NODISCARD ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *data, const ks_batch *batch,
+                                      const int64_t *frames, ks_pass_buffers *buf, double *energy);
 
-KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, const ks_method *method,
-                                           int64_t capacity, ks_valid_set *set);
+KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
+                                           const ks_method *method, int64_t capacity, ks_valid_set *set);
 void                   ks_valid_set_release(ks_valid_set *set);
 
 #endif

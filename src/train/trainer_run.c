@@ -1,8 +1,9 @@
 /* trainer_run.c -- see train.h: a whole run, from an empty or an interrupted run folder to the last checkpoint.
  *
- * Resume. `auto` and `must` take the newest complete checkpoint. When a newer one is damaged, `auto` says so in a warning and in
- * metrics.jsonl and goes on from the newest complete one, because a requeued job must not need a person and only some
- * steps are lost; `must` stops with the names of both. The damaged folder stays until its step is written again. */
+ * Resume. `auto` and `must` take the newest complete checkpoint. When a newer one is damaged, `auto` says so in a
+ * warning and in metrics.jsonl and goes on from the newest complete one, because a requeued job must not need a
+ * person and only some steps are lost; `must` stops with the names of both. The damaged folder stays until its step
+ * is written again. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>
@@ -37,9 +38,11 @@ static ks_status check_config(const run *r, const char *dir) {
     KS_TRY(ks_config_diff(&stored, r->config, KS_CONFIG_HARD, &hard));
     KS_TRY(ks_config_diff(&stored, r->config, KS_CONFIG_SOFT, &soft));
     KS_TRY(ks_config_diff(&stored, r->config, KS_CONFIG_FREE, &light));
-    KS_CHECK(!hard[0], KS_ERR_CONFIG, "the config is not that of %s; these keys cannot change within a run (choose another run.name):\n%s%s", dir,
-             hard, soft);
-    KS_CHECK(!soft[0] || r->opt->allow_change, KS_ERR_CONFIG, "the config is not that of %s; --allow-change accepts these keys:\n%s", dir, soft);
+    KS_CHECK(!hard[0], KS_ERR_CONFIG,
+             "the config is not that of %s; these keys cannot change within a run (choose another run.name):\n%s%s",
+             dir, hard, soft);
+    KS_CHECK(!soft[0] || r->opt->allow_change, KS_ERR_CONFIG,
+             "the config is not that of %s; --allow-change accepts these keys:\n%s", dir, soft);
     if (soft[0]) ks_log(KS_LOG_WARN, "changed against %s:\n%s", dir, soft);
     if (light[0]) ks_log(KS_LOG_INFO, "changed against %s:\n%s", dir, light);
 done:
@@ -67,17 +70,21 @@ static ks_status find_and_load(run *r, char *damaged, size_t damaged_size, int64
             *loaded_step = steps[i];
             break;
         }
-        if (loaded != KS_ERR_HDF5) { /* only a damaged file leads to an older one; other data, shapes or memory stop here */
+        if (loaded !=
+            KS_ERR_HDF5) { /* only a damaged file leads to an older one; other data, shapes or memory stop here */
             st = loaded;
             goto done;
         }
         snprintf(damaged, damaged_size, "%s", ks_error_message());
-        KS_CHECK(r->opt->resume != KS_RESUME_MUST || i + 1 == n, KS_ERR_DATA, "%s; step_%08lld before it may be complete: --resume=auto tries it",
-                 damaged, (long long)(i + 1 < n ? steps[i + 1] : 0));
+        KS_CHECK(r->opt->resume != KS_RESUME_MUST || i + 1 == n, KS_ERR_DATA,
+                 "%s; step_%08lld before it may be complete: --resume=auto tries it", damaged,
+                 (long long)(i + 1 < n ? steps[i + 1] : 0));
         ks_error_clear();
     }
-    KS_CHECK(*loaded_step >= 0 || !damaged[0], KS_ERR_DATA, "%s, and there is no other complete checkpoint in %s; --resume=never with another "
-             "run.name starts anew", damaged, r->folder.ckpt);
+    KS_CHECK(*loaded_step >= 0 || !damaged[0], KS_ERR_DATA,
+             "%s, and there is no other complete checkpoint in %s; --resume=never with another "
+             "run.name starts anew",
+             damaged, r->folder.ckpt);
 done:
     KS_FREE(steps);
     return st;
@@ -90,14 +97,18 @@ static ks_status resume(run *r, int had_lines) {
     int64_t  *steps = NULL;
     if (r->opt->resume == KS_RESUME_NEVER) {
         KS_TRY(ks_checkpoint_list(r->folder.ckpt, &steps, &n, damaged, sizeof damaged));
-        KS_CHECK(n == 0 && !damaged[0], KS_ERR_CONFIG, "%s holds a run already (%lld checkpoints); with --resume=never choose another run.name "
-                 "(--set run.name=...) or remove the folder", r->folder.dir, (long long)n);
+        KS_CHECK(n == 0 && !damaged[0], KS_ERR_CONFIG,
+                 "%s holds a run already (%lld checkpoints); with --resume=never choose another run.name "
+                 "(--set run.name=...) or remove the folder",
+                 r->folder.dir, (long long)n);
     } else {
         KS_TRY(find_and_load(r, damaged, sizeof damaged, &step));
-        KS_CHECK(step >= 0 || r->opt->resume == KS_RESUME_AUTO, KS_ERR_DATA, "--resume=must, but there is no checkpoint in %s", r->folder.ckpt);
+        KS_CHECK(step >= 0 || r->opt->resume == KS_RESUME_AUTO, KS_ERR_DATA,
+                 "--resume=must, but there is no checkpoint in %s", r->folder.ckpt);
     }
     if (damaged[0]) {
-        snprintf(message, sizeof message, "DAMAGED CHECKPOINT: %s. Going on from step %lld instead", damaged, (long long)step);
+        snprintf(message, sizeof message, "DAMAGED CHECKPOINT: %s. Going on from step %lld instead", damaged,
+                 (long long)step);
         ks_log(KS_LOG_WARN, "%s", message);
         KS_TRY(ks_run_metrics_write(r->metrics, "warn", step, NULL, message));
     }
@@ -112,8 +123,8 @@ done:
 /* ---- events ---- */
 
 static ks_status save(run *r) {
-    ks_status     st    = KS_OK;
-    const int64_t step  = ks_trainer_steps_done(r->trainer), best = ks_trainer_best_step(r->trainer);
+    ks_status     st   = KS_OK;
+    const int64_t step = ks_trainer_steps_done(r->trainer), best = ks_trainer_best_step(r->trainer);
     const double  start = ks_wall_seconds();
     ks_row        row   = {0};
     if (step == r->saved_step) goto done;
@@ -134,10 +145,10 @@ done:
 static ks_status validate(run *r) {
     ks_status       st = KS_OK;
     ks_valid_result v;
-    ks_row          row     = {0};
-    int             is_best = 0;
+    ks_row          row        = {0};
+    int             is_best    = 0;
     char            labels[96] = "";
-    const int64_t   step = ks_trainer_steps_done(r->trainer);
+    const int64_t   step       = ks_trainer_steps_done(r->trainer);
     KS_TRY(ks_trainer_validate(r->trainer, &v, &is_best));
     ks_row_set(&row, KS_COL_energy_Ha, v.energy);
     ks_row_set(&row, KS_COL_energy_no_network_Ha, v.energy_no_network);
@@ -150,12 +161,14 @@ static ks_status validate(run *r) {
     if (isfinite(v.h_mae)) {
         ks_row_set(&row, KS_COL_energy_mae_meV, v.energy_mae * HARTREE_MEV);
         ks_row_set(&row, KS_COL_h_mae_uHa, v.h_mae * 1e6);
-        snprintf(labels, sizeof labels, ", energy MAE %.4g meV, H MAE %.4g uHa", v.energy_mae * HARTREE_MEV, v.h_mae * 1e6);
+        snprintf(labels, sizeof labels, ", energy MAE %.4g meV, H MAE %.4g uHa", v.energy_mae * HARTREE_MEV,
+                 v.h_mae * 1e6);
     }
     KS_TRY(ks_run_metrics_write(r->metrics, "valid", step, &row, NULL));
-    ks_log(KS_LOG_INFO, "valid step %lld: energy %.9f Ha, %.4g meV below no network, commutator rms %.3e Ha%s, %lld frames%s%s", (long long)step,
-           v.energy, (v.energy_no_network - v.energy) * HARTREE_MEV, v.commutator_rms, labels, (long long)v.n_frame,
-           v.n_masked ? ", SOME MASKED" : "", is_best ? ", best" : "");
+    ks_log(KS_LOG_INFO,
+           "valid step %lld: energy %.9f Ha, %.4g meV below no network, commutator rms %.3e Ha%s, %lld frames%s%s",
+           (long long)step, v.energy, (v.energy_no_network - v.energy) * HARTREE_MEV, v.commutator_rms, labels,
+           (long long)v.n_frame, v.n_masked ? ", SOME MASKED" : "", is_best ? ", best" : "");
     if (is_best) KS_TRY(save(r));
 done:
     return st;
@@ -171,8 +184,9 @@ static void progress(run *r, const ks_step_result *s) {
     const double now = ks_wall_seconds();
     r->rate          = r->rate > 0 ? 0.95 * r->rate + 0.05 * s->seconds : s->seconds;
     print_time(r->rate * (double)(r->config->optim.steps - s->step), eta, sizeof eta);
-    snprintf(line, sizeof line, "step %lld/%lld  loss %.8f  |g| %.2e  lr %.2e  gap %.3f  %.1f frames/s  eta %s", (long long)s->step,
-             (long long)r->config->optim.steps, s->loss, s->grad_norm, s->lr, s->min_gap, (double)s->n_frame / r->rate, eta);
+    snprintf(line, sizeof line, "step %lld/%lld  loss %.8f  |g| %.2e  lr %.2e  gap %.3f  %.1f frames/s  eta %s",
+             (long long)s->step, (long long)r->config->optim.steps, s->loss, s->grad_norm, s->lr, s->min_gap,
+             (double)s->n_frame / r->rate, eta);
     if (r->opt->status) r->opt->status(r->opt->user, line);
     if (s->step % r->config->log.every_steps && now - r->logged_at < r->config->log.every_seconds) return;
     r->logged_at = now;
@@ -201,8 +215,8 @@ static ks_status record(run *r, const ks_step_result *s) {
     ks_row_set(&row, KS_COL_world, 1);
     KS_TRY(ks_run_metrics_write(r->metrics, "train", s->step, &row, NULL));
     if (s->n_masked) {
-        snprintf(message, sizeof message, "step %lld: %lld of %lld frames masked, smallest gap %.3g Ha", (long long)s->step, (long long)s->n_masked,
-                 (long long)s->n_frame, s->min_gap);
+        snprintf(message, sizeof message, "step %lld: %lld of %lld frames masked, smallest gap %.3g Ha",
+                 (long long)s->step, (long long)s->n_masked, (long long)s->n_frame, s->min_gap);
         ks_log(KS_LOG_WARN, "%s", message);
         KS_TRY(ks_run_metrics_write(r->metrics, "warn", s->step, NULL, message));
     }
@@ -229,9 +243,12 @@ static ks_status loop(run *r) {
         progress(r, &s);
         if (r->opt->stop && *r->opt->stop) {
             KS_TRY(save(r));
-            KS_CHECK(0, KS_ERR_STOPPED, "stopped after step %lld, checkpoint written; the same command goes on from there", (long long)s.step);
+            KS_CHECK(0, KS_ERR_STOPPED,
+                     "stopped after step %lld, checkpoint written; the same command goes on from there",
+                     (long long)s.step);
         }
-        if (ks_trainer_plan(r->trainer)->valid_pool && (s.step % c->valid.every == 0 || s.step == c->optim.steps)) KS_TRY(validate(r));
+        if (ks_trainer_plan(r->trainer)->valid_pool && (s.step % c->valid.every == 0 || s.step == c->optim.steps))
+            KS_TRY(validate(r));
         if (is_due(r, s.step)) KS_TRY(save(r));
     }
 done:
@@ -245,14 +262,18 @@ static ks_status greet(run *r, const ks_run_data *d) {
     ks_params       *p    = ks_model_params(ks_trainer_model(r->trainer));
     KS_TRY(ks_train_print_plan(c, d, ks_trainer_plan(r->trainer), &plan));
     ks_log(KS_LOG_INFO, "ksgrad %s, run %s", ks_version(), r->folder.dir);
-    ks_log(KS_LOG_INFO, "data    %s: %lld frames, %lld composition%s (first %s, %lld AOs); train %lld, valid %lld, test %lld; labels %s",
-           c->data.file, (long long)d->frames->n_frame, (long long)d->n_system, d->n_system == 1 ? "" : "s", d->system[0]->formula,
-           (long long)d->system[0]->n_ao, (long long)d->split->n[0], (long long)d->split->n[1], (long long)d->split->n[2],
-           d->labels ? "yes" : "none");
-    ks_log(KS_LOG_INFO, "method  %s/%s, grid %lld; training refinement %s, evaluation %s", c->method.xc, c->method.basis, (long long)c->method.grid,
-           ks_refine_kind_name(c->refine.kind), ks_refine_kind_name(c->eval_refine.kind));
-    ks_log(KS_LOG_INFO, "network %s, d %lld, %lld heads, %lld layers, %lld parameters", c->model.options.kind, (long long)c->model.options.d_model,
-           (long long)c->model.options.heads, (long long)c->model.options.layers, (long long)ks_params_n_scalar(p));
+    ks_log(KS_LOG_INFO,
+           "data    %s: %lld frames, %lld composition%s (first %s, %lld AOs); train %lld, valid %lld, test %lld; "
+           "labels %s",
+           c->data.file, (long long)d->frames->n_frame, (long long)d->n_system, d->n_system == 1 ? "" : "s",
+           d->system[0]->formula, (long long)d->system[0]->n_ao, (long long)d->split->n[0], (long long)d->split->n[1],
+           (long long)d->split->n[2], d->labels ? "yes" : "none");
+    ks_log(KS_LOG_INFO, "method  %s/%s, grid %lld; training refinement %s, evaluation %s", c->method.xc,
+           c->method.basis, (long long)c->method.grid, ks_refine_kind_name(c->refine.kind),
+           ks_refine_kind_name(c->eval_refine.kind));
+    ks_log(KS_LOG_INFO, "network %s, d %lld, %lld heads, %lld layers, %lld parameters", c->model.options.kind,
+           (long long)c->model.options.d_model, (long long)c->model.options.heads, (long long)c->model.options.layers,
+           (long long)ks_params_n_scalar(p));
     for (char *line = plan; line && *line;) {
         char *end = strchr(line, '\n');
         if (end) *end = '\0';
@@ -260,9 +281,10 @@ static ks_status greet(run *r, const ks_run_data *d) {
         line = end ? end + 1 : NULL;
     }
     if (c->optim.warmup > c->optim.steps)
-        ks_log(KS_LOG_WARN, "optim.warmup %lld exceeds optim.steps %lld: the learning rate never reaches its peak", (long long)c->optim.warmup,
-               (long long)c->optim.steps);
-    if (c->valid.every && d->split->n[KS_PART_VALID] == 0) ks_log(KS_LOG_WARN, "no validation frames: there will be no best checkpoint");
+        ks_log(KS_LOG_WARN, "optim.warmup %lld exceeds optim.steps %lld: the learning rate never reaches its peak",
+               (long long)c->optim.warmup, (long long)c->optim.steps);
+    if (c->valid.every && d->split->n[KS_PART_VALID] == 0)
+        ks_log(KS_LOG_WARN, "no validation frames: there will be no best checkpoint");
 done:
     KS_FREE(plan);
     return st;
@@ -297,7 +319,8 @@ ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_option
     KS_TRY(greet(&r, data));
     r.saved_at = r.logged_at = ks_wall_seconds();
     result->first_step       = ks_trainer_steps_done(r.trainer);
-    if (result->first_step >= config->optim.steps) ks_log(KS_LOG_INFO, "all %lld steps are done already", (long long)config->optim.steps);
+    if (result->first_step >= config->optim.steps)
+        ks_log(KS_LOG_INFO, "all %lld steps are done already", (long long)config->optim.steps);
     KS_TRY(loop(&r));
 done:
     if (r.trainer && result) result->steps = ks_trainer_steps_done(r.trainer);

@@ -14,13 +14,13 @@ void ks_valid_set_release(ks_valid_set *v) {
     *v = (ks_valid_set){0};
 }
 
-ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *d, const ks_method *method, int64_t capacity,
-                              ks_valid_set *v) {
-    ks_status      st        = KS_OK;
-    const int64_t *index     = d->split->index[KS_PART_VALID];
-    int64_t        max_atom  = 0, at = 0;
-    *v         = (ks_valid_set){0};
-    v->n_frame = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
+ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *d, const ks_method *method,
+                              int64_t capacity, ks_valid_set *v) {
+    ks_status      st       = KS_OK;
+    const int64_t *index    = d->split->index[KS_PART_VALID];
+    int64_t        max_atom = 0, at = 0;
+    *v          = (ks_valid_set){0};
+    v->n_frame  = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
     v->n_system = d->n_system;
     KS_TRY(KS_NEW(v->frame, v->n_frame));
     KS_TRY(KS_ZNEW(v->first, v->n_system + 1));
@@ -53,10 +53,11 @@ typedef struct sums {
 } sums;
 
 /* Errors against the labels of the frames of a pass that have one; host work, between training steps. */
-static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_t *frames, const ks_refine_result *r, sums *sum) {
-    ks_status     st    = KS_OK;
-    const int64_t n     = batch->segment[0].tensors->sys->n_ao, count = batch->segment[0].n_frame;
-    double       *H     = NULL, *ref = NULL, *E = NULL;
+static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_t *frames, const ks_refine_result *r,
+                              sums *sum) {
+    ks_status     st = KS_OK;
+    const int64_t n = batch->segment[0].tensors->sys->n_ao, count = batch->segment[0].n_frame;
+    double       *H = NULL, *ref = NULL, *E = NULL;
     KS_TRY(KS_NEW(H, n * n));
     KS_TRY(KS_NEW(ref, n * n));
     KS_TRY(KS_NEW(E, count));
@@ -80,7 +81,8 @@ done:
 }
 
 /* n frames of one composition, in the slots slot0...; built when they are not there yet. */
-static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64_t n, int64_t slot0, int build, ks_model *model, sums *sum) {
+static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64_t n, int64_t slot0, int build,
+                          ks_model *model, sums *sum) {
     ks_status        st      = KS_OK;
     ks_valid_set    *v       = &t->valid;
     const ks_frames *f       = t->data->frames;

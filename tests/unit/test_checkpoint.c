@@ -4,8 +4,8 @@
 #include "train/checkpoint_io.h"
 #include "train_data.h"
 
-static ks_ctx  *g_ctx;
-static char    *g_text; /* resolved config */
+static ks_ctx   *g_ctx;
+static char     *g_text; /* resolved config */
 static ks_config g_config;
 
 static ks_model *make_model(int layers) {
@@ -21,7 +21,8 @@ static ks_model *make_model(int layers) {
 static void fill(ks_model *m, double shift) {
     ks_params *p = ks_model_params(m);
     for (const char *which = "pmv"; *which; which++)
-        for (int64_t i = 0; i < ks_params_total(p); i++) ((float *)ks_params_flat(p, *which))[i] = (float)(shift + 0.001 * (double)i + *which);
+        for (int64_t i = 0; i < ks_params_total(p); i++)
+            ((float *)ks_params_flat(p, *which))[i] = (float)(shift + 0.001 * (double)i + *which);
 }
 static int is_same(ks_model *a, ks_model *b, const char *which) {
     ks_params *p = ks_model_params(a), *q = ks_model_params(b);
@@ -36,8 +37,14 @@ static int is_same(ks_model *a, ks_model *b, const char *which) {
 }
 
 static ks_train_state make_state(int64_t step) {
-    ks_train_state s = {.step = step, .samples = 4 * step, .best_step = 3, .best_energy = -76.123456789012345, .data_hash = 0xfedcba9876543210ULL,
-                        .micro_batch = 2, .pool_size = 8, .n_word = 5};
+    ks_train_state s = {.step        = step,
+                        .samples     = 4 * step,
+                        .best_step   = 3,
+                        .best_energy = -76.123456789012345,
+                        .data_hash   = 0xfedcba9876543210ULL,
+                        .micro_batch = 2,
+                        .pool_size   = 8,
+                        .n_word      = 5};
     T_OK(KS_NEW(s.word, s.n_word));
     for (int64_t i = 0; i < s.n_word; i++) s.word[i] = step + i;
     return s;
@@ -45,10 +52,10 @@ static ks_train_state make_state(int64_t step) {
 
 static void path_in(char *out, const char *rest) { snprintf(out, 512, "%s/%s", t_dir, rest); }
 static int  is_there(const char *rest) {
-    char        path[512];
-    struct stat st;
-    path_in(path, rest);
-    return lstat(path, &st) == 0;
+     char        path[512];
+     struct stat st;
+     path_in(path, rest);
+     return lstat(path, &st) == 0;
 }
 static void shell(const char *format) {
     char command[512];
@@ -74,15 +81,17 @@ static void test_round_trip(void) {
     int64_t            n_atom;
     const int32_t     *Zb;
     const double      *pb;
-    const char *const  hard[] = {"model.layers=3"}, *const free_key[] = {"eval.refine.kind=cdiis"};
+    const char *const hard[] = {"model.layers=3"}, *const free_key[] = {"eval.refine.kind=cdiis"};
     T_OK(ks_model_set_reference(a, 3, Z, pos));
     fill(a, 0.5);
     save(a, 20);
     path_in(path, "step_00000020");
     T_OK(ks_checkpoint_load_state(g_ctx, path, b, &s));
     T_CHECK(is_same(a, b, "pmv"), "tensors change through a checkpoint");
-    T_CHECK(s.step == 20 && s.samples == 80 && s.best_step == 3 && s.best_energy == -76.123456789012345 && s.data_hash == 0xfedcba9876543210ULL &&
-                s.micro_batch == 2 && s.pool_size == 8 && s.n_word == 5 && s.word[4] == 24, "state changes through a checkpoint");
+    T_CHECK(s.step == 20 && s.samples == 80 && s.best_step == 3 && s.best_energy == -76.123456789012345 &&
+                s.data_hash == 0xfedcba9876543210ULL && s.micro_batch == 2 && s.pool_size == 8 && s.n_word == 5 &&
+                s.word[4] == 24,
+            "state changes through a checkpoint");
     T_CHECK(ks_model_n_reference(b) == 1, "references");
     T_OK(ks_model_get_reference(b, 0, &n_atom, &Zb, &pb));
     T_CHECK(n_atom == 3 && !memcmp(Zb, Z, sizeof Z) && !memcmp(pb, pos, sizeof pos), "reference geometry");
@@ -90,7 +99,8 @@ static void test_round_trip(void) {
     T_OK(ks_checkpoint_find(t_dir, found));
     T_CHECK(strstr(found, "step_00000020") != NULL, "%s", found);
     T_OK(ks_checkpoint_load_model(g_ctx, t_dir, 0, NULL, &config, &c, &info));
-    T_CHECK(is_same(a, c, "p") && info.step == 20 && info.samples == 80 && config.model.options.n_ao_kind == 61, "model from its file alone");
+    T_CHECK(is_same(a, c, "p") && info.step == 20 && info.samples == 80 && config.model.options.n_ao_kind == 61,
+            "model from its file alone");
     ks_model_destroy(&c);
     T_ERR(ks_checkpoint_load_model(g_ctx, t_dir, 1, hard, &config, &c, &info), KS_ERR_CONFIG);
     T_CHECK(strstr(ks_error_message(), "model.layers: 1 -> 3") && !c, "%s", ks_error_message());
@@ -116,7 +126,7 @@ static void test_round_trip(void) {
 
 static void test_rotation(void) {
     ks_model *m     = make_model(1);
-    int64_t  *steps = NULL, n = 0;
+    int64_t  *steps = NULL, n           = 0;
     char      damaged[512], target[128] = "", path[512];
     for (int64_t s = 30; s <= 70; s += 10) save(m, s);
     T_OK(ks_checkpoint_point(t_dir, "best", 30));
@@ -134,7 +144,8 @@ static void test_rotation(void) {
     T_CHECK(n == 2 && steps[0] == 60 && strstr(damaged, "step_00000070") && strstr(damaged, "no DONE"), "%s", damaged);
     KS_FREE(steps);
     T_OK(ks_checkpoint_rotate(t_dir, 1));
-    T_CHECK(is_there("step_00000070") && is_there("step_00000060") && is_there("step_00000030"), "rotation with a damaged folder");
+    T_CHECK(is_there("step_00000070") && is_there("step_00000060") && is_there("step_00000030"),
+            "rotation with a damaged folder");
     shell("rm -r step_00000070 latest && ln -s step_00000060 latest");
     ks_model_destroy(&m);
 }
@@ -144,7 +155,8 @@ static void expect(const char *what, ks_model *m, const char *says) {
     char path[512];
     path_in(path, "x/model.h5");
     const ks_status st = ks_ckpt_read_model(g_ctx, path, m);
-    T_CHECK((st == KS_ERR_DATA || st == KS_ERR_HDF5) && strstr(ks_error_message(), says), "%s: '%s'", what, st ? ks_error_message() : "accepted");
+    T_CHECK((st == KS_ERR_DATA || st == KS_ERR_HDF5) && strstr(ks_error_message(), says), "%s: '%s'", what,
+            st ? ks_error_message() : "accepted");
     ks_error_clear();
 }
 
@@ -157,8 +169,8 @@ static void test_strict(void) {
     const float     x      = 1;
     snprintf(name, sizeof name, "params/%s", p->name);
     path_in(path, "x/model.h5");
-#define EDIT()                                     \
-    shell("rm -rf x && cp -r step_00000060 x");    \
+#define EDIT()                                                                                                         \
+    shell("rm -rf x && cp -r step_00000060 x");                                                                        \
     T_OK(ks_h5_edit(path, &h5))
     EDIT();
     T_OK(ks_h5_remove(h5, name));
@@ -196,25 +208,26 @@ static void test_strict(void) {
 }
 
 static void test_damage(void) {
-    ks_model          *m = make_model(1), *c = NULL;
-    ks_train_state     s = {.best_step = -1};
-    ks_config          config;
-    ks_checkpoint_info info;
-    char               path[512];
-    static const char *const harm[][2] = {{"truncate -s -1 x/state.h5", "bytes"},
-                                          {"truncate -s +1 x/model.h5", "bytes"},
-                                          {"rm x/DONE", "no DONE"},
-                                          {"rm x/state.h5", "No such file"},
-                                          {": > x/DONE", "unreadable"},
-                                          {"printf Q | dd of=x/model.h5 bs=1 seek=3000 conv=notrunc 2> /dev/null", "damaged"},
-                                          {"printf Q | dd of=x/state.h5 bs=1 seek=9000 conv=notrunc 2> /dev/null", "damaged"}};
+    ks_model                *m = make_model(1), *c = NULL;
+    ks_train_state           s = {.best_step = -1};
+    ks_config                config;
+    ks_checkpoint_info       info;
+    char                     path[512];
+    static const char *const harm[][2] = {
+        {"truncate -s -1 x/state.h5", "bytes"},
+        {"truncate -s +1 x/model.h5", "bytes"},
+        {"rm x/DONE", "no DONE"},
+        {"rm x/state.h5", "No such file"},
+        {": > x/DONE", "unreadable"},
+        {"printf Q | dd of=x/model.h5 bs=1 seek=3000 conv=notrunc 2> /dev/null", "damaged"},
+        {"printf Q | dd of=x/state.h5 bs=1 seek=9000 conv=notrunc 2> /dev/null", "damaged"}};
     path_in(path, "x");
     for (size_t i = 0; i < sizeof harm / sizeof harm[0]; i++) {
         shell("rm -rf x && cp -r step_00000060 x");
         shell(harm[i][0]);
         const ks_status st = ks_checkpoint_load_state(g_ctx, path, m, &s);
-        T_CHECK((st == KS_ERR_DATA || st == KS_ERR_HDF5) && strstr(ks_error_message(), harm[i][1]), "%s: '%s'", harm[i][0],
-                st ? ks_error_message() : "accepted");
+        T_CHECK((st == KS_ERR_DATA || st == KS_ERR_HDF5) && strstr(ks_error_message(), harm[i][1]), "%s: '%s'",
+                harm[i][0], st ? ks_error_message() : "accepted");
     }
     shell("rm -rf x && cp -r step_00000060 x && printf Q | dd of=x/model.h5 bs=1 seek=3000 conv=notrunc 2> /dev/null");
     T_ERR(ks_checkpoint_load_model(g_ctx, path, 0, NULL, &config, &c, &info), KS_ERR_HDF5);

@@ -14,8 +14,9 @@ static void test_text(void) {
     T_CHECK(ks_text_distance("", "abc") == 3, "insertions");
     T_CHECK(ks_text_distance("kitten", "sitting") == 3, "kitten");
     T_CHECK(!ks_text_real("1e-3", &x) && x == 1e-3, "1e-3");
-    T_CHECK(ks_text_real("0x10", &x) && ks_text_real("nan", &x) && ks_text_real("inf", &x) && ks_text_real("1e999", &x) &&
-                ks_text_real("", &x) && ks_text_real("1 ", &x), "not numbers");
+    T_CHECK(ks_text_real("0x10", &x) && ks_text_real("nan", &x) && ks_text_real("inf", &x) &&
+                ks_text_real("1e999", &x) && ks_text_real("", &x) && ks_text_real("1 ", &x),
+            "not numbers");
     T_CHECK(!ks_text_int("2e5", &i) && i == 200000, "2e5");
     T_CHECK(ks_text_int("2.5", &i) && ks_text_int(" 3", &i) && ks_text_int("99999999999999999999", &i), "not integers");
 }
@@ -24,10 +25,18 @@ static void test_defaults(void) {
     ks_config c;
     ks_method m;
     T_OK(ks_config_parse("version: 1", "t.yaml", NULL, 0, NULL, &c));
-    T_CHECK(c.optim.lr == 5e-4 && c.optim.steps == 200000 && c.optim.eps == 1e-12 && c.train.batch == 32 && c.train.reuse == 16, "optim, train");
-    T_CHECK(c.refine.kind == KS_REFINE_NONE && c.eval_refine.kind == KS_REFINE_ANDERSON && c.loss.energy == 1 && c.loss.density == 0, "loss");
-    T_CHECK(!strcmp(c.method.xc, "b3lyp5") && !strcmp(c.method.basis, "def2-svp") && c.method.grid == 3 && c.method.guess == KS_GUESS_MINAO, "method");
-    T_CHECK(c.model.options.output == KS_OUTPUT_LOWDIN && c.model.options.frame == KS_FRAME_KABSCH && c.model.options.precision == KS_FP32, "model");
+    T_CHECK(c.optim.lr == 5e-4 && c.optim.steps == 200000 && c.optim.eps == 1e-12 && c.train.batch == 32 &&
+                c.train.reuse == 16,
+            "optim, train");
+    T_CHECK(c.refine.kind == KS_REFINE_NONE && c.eval_refine.kind == KS_REFINE_ANDERSON && c.loss.energy == 1 &&
+                c.loss.density == 0,
+            "loss");
+    T_CHECK(!strcmp(c.method.xc, "b3lyp5") && !strcmp(c.method.basis, "def2-svp") && c.method.grid == 3 &&
+                c.method.guess == KS_GUESS_MINAO,
+            "method");
+    T_CHECK(c.model.options.output == KS_OUTPUT_LOWDIN && c.model.options.frame == KS_FRAME_KABSCH &&
+                c.model.options.precision == KS_FP32,
+            "model");
     T_CHECK(c.data.split_method == KS_SPLIT_NUMPY_LEGACY && c.data.split_n == 0 && c.data.split_seed == 42, "split");
     T_OK(ks_config_method(&c, &m));
     T_CHECK(m.grid_level == 3 && m.n_spin == 1 && m.xc && !strcmp(m.xc->name, "b3lyp5"), "method record");
@@ -40,25 +49,30 @@ static void test_values(void) {
         "run:    {name: qpt-uracil, seed: 7, dir: ../runs}\n"
         "data:   {file: uracil.h5, split: qpt}\n"
         "method: {xc: B3LYP5, basis: ./my.gbs, grid: 3, guess: core}\n"
-        "model:  {kind: qpt, size: medium, output: ao, head: qpt, frame: inertia, precision: fp64, bias: pairs, bond_atoms: [1, 0, 2]}\n"
+        "model:  {kind: qpt, size: medium, output: ao, head: qpt, frame: inertia, precision: fp64, bias: pairs, "
+        "bond_atoms: [1, 0, 2]}\n"
         "refine: {kind: qpt, steps: 3}\n"
         "eval:   {refine: {kind: cdiis, steps: 4}}\n"
         "loss:   {energy: 1.0, commutator: 1e-3, self_consistency: .5, hamiltonian: 0.0, density: 0}\n"
         "optim:  {lr: 1e-3, lr_min: 1e-7, warmup: 1000, steps: 2e5}\n"
         "train:\n  batch: 16\n  reuse: 4\n";
-    static const char *const json =
-        "{\"version\": 1, \"data\": {\"file\": \"w.npz\", \"split\": {\"method\": \"random\", \"seed\": 3, \"sizes\": [80, 10, 10]}},\n"
-        " \"optim\": {\"lr\": 1e-3}, \"run\": {\"name\": \"j\\\"s\"}}";
+    static const char *const json = "{\"version\": 1, \"data\": {\"file\": \"w.npz\", \"split\": {\"method\": "
+                                    "\"random\", \"seed\": 3, \"sizes\": [80, 10, 10]}},\n"
+                                    " \"optim\": {\"lr\": 1e-3}, \"run\": {\"name\": \"j\\\"s\"}}";
     const char *const set[] = {"optim.lr=2e-4", "data.split.sizes=[5,6,7]", "eval.refine.kind=none", "optim.lr=3e-4"};
     ks_config         c, d;
     char             *text = NULL, *again = NULL;
     char              cwd[PATH_MAX], want[PATH_MAX + 32];
     T_CHECK(getcwd(cwd, sizeof cwd) != NULL, "cwd");
     T_OK(ks_config_parse(yaml, "t.yaml", "/tmp", 0, NULL, &c));
-    T_CHECK(c.model.options.d_model == 1024 && c.model.options.heads == 16 && c.model.options.layers == 24, "size: medium");
-    T_CHECK(!strcmp(c.data.file, "/tmp/uracil.h5") && !strcmp(c.run.dir, "/runs") && !strcmp(c.method.basis, "/tmp/my.gbs"), "%s %s %s",
-            c.data.file, c.run.dir, c.method.basis);
-    T_CHECK(!strcmp(c.data.split, "qpt") && c.loss.commutator == 1e-3 && c.loss.self_consistency == 0.5 && c.optim.steps == 200000, "values");
+    T_CHECK(c.model.options.d_model == 1024 && c.model.options.heads == 16 && c.model.options.layers == 24,
+            "size: medium");
+    T_CHECK(!strcmp(c.data.file, "/tmp/uracil.h5") && !strcmp(c.run.dir, "/runs") &&
+                !strcmp(c.method.basis, "/tmp/my.gbs"),
+            "%s %s %s", c.data.file, c.run.dir, c.method.basis);
+    T_CHECK(!strcmp(c.data.split, "qpt") && c.loss.commutator == 1e-3 && c.loss.self_consistency == 0.5 &&
+                c.optim.steps == 200000,
+            "values");
     T_CHECK(c.model.options.bond_atoms[0] == 1 && c.model.options.bond_atoms[2] == 2 && c.refine.n_build == 3, "lists");
 
     /* the dump reads back to the same struct, and to the same dump */
@@ -71,8 +85,10 @@ static void test_values(void) {
     KS_FREE(again);
 
     T_OK(ks_config_parse(json, "t.json", "/tmp", 4, set, &c));
-    T_CHECK(c.optim.lr == 3e-4 && c.eval_refine.kind == KS_REFINE_NONE && c.data.split_method == KS_SPLIT_RANDOM, "overrides");
-    T_CHECK(c.data.split_n == 3 && c.data.split_sizes[0] == 5 && c.data.split_sizes[2] == 7 && c.data.split_seed == 3, "sizes");
+    T_CHECK(c.optim.lr == 3e-4 && c.eval_refine.kind == KS_REFINE_NONE && c.data.split_method == KS_SPLIT_RANDOM,
+            "overrides");
+    T_CHECK(c.data.split_n == 3 && c.data.split_sizes[0] == 5 && c.data.split_sizes[2] == 7 && c.data.split_seed == 3,
+            "sizes");
     T_CHECK(!strcmp(c.run.name, "j\"s"), "%s", c.run.name);
     T_OK(ks_config_dump(&c, &text));
     T_OK(ks_config_parse(text, "dump", NULL, 0, NULL, &d));
@@ -89,10 +105,10 @@ static void test_diff(void) {
     ks_config a, b;
     char     *text = NULL;
     T_OK(ks_config_defaults(&a));
-    b = a;
-    b.optim.lr = 1e-3;
+    b                      = a;
+    b.optim.lr             = 1e-3;
     b.model.options.layers = 3;
-    b.valid.every = 1;
+    b.valid.every          = 1;
     T_OK(ks_config_diff(&a, &b, KS_CONFIG_SOFT, &text));
     T_CHECK(!strcmp(text, "  optim.lr: 0.0005 -> 0.001\n"), "%s", text);
     KS_FREE(text);
@@ -147,7 +163,8 @@ static void test_wrong(void) {
         {"version: 1\ndata: {split: {sizes: [1, 2, 3, 4]}}", "b.yaml:2:23", "three numbers"},
         {"version: 1\ndata: {split: {sizes: [0, 2, 3]}}", "b.yaml:2:23", "no training frames"},
         {"version: 1\ndata: {split: {sizes: [5, -2, 3]}}", "b.yaml:2:23", "-2 is outside [0, "},
-        {"version: 1\ndata: {split: {kind: x}}", "b.yaml:2:16", "unknown key 'kind' in 'data.split' (known: method, seed, sizes)"},
+        {"version: 1\ndata: {split: {kind: x}}", "b.yaml:2:16",
+         "unknown key 'kind' in 'data.split' (known: method, seed, sizes)"},
         {"version: 1\nloss: {energy: 0}", "b.yaml:2:16", "nothing to train"},
         {"version: 1\noptim: {lr: 1e-5, lr_min: 1e-4}", "b.yaml:2:27", "above 'optim.lr'"},
         {"version: 1\nrefine: {kind: none, steps: 3}", "b.yaml:2:29", "makes one Fock build"},
@@ -157,22 +174,27 @@ static void test_wrong(void) {
         {"version: 1\n? [a]\n: 1", "b.yaml:2:3", "a key must be a word"},
         {"version: 1\nrun: [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]", "b.yaml:2:21", "nested more than"},
     };
-    static const char *const bad_set[][2] = {{"lr=1", "unknown key 'lr'"}, {"optim.lr=x", "must be a number"}, {"optim.lr=", "has no value"},
-                                             {"optim.lr", "KEY=VALUE"}, {"=3", "KEY=VALUE"}, {"optim=[1", "--set optim=[1"},
+    static const char *const bad_set[][2] = {{"lr=1", "unknown key 'lr'"},
+                                             {"optim.lr=x", "must be a number"},
+                                             {"optim.lr=", "has no value"},
+                                             {"optim.lr", "KEY=VALUE"},
+                                             {"=3", "KEY=VALUE"},
+                                             {"optim=[1", "--set optim=[1"},
                                              {"optim.lr.x=1", "unknown key"}};
-    ks_config c;
-    char      long_text[3000], place[64];
+    ks_config                c;
+    char                     long_text[3000], place[64];
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         const ks_status st  = ks_config_parse(bad[i].text, "b.yaml", NULL, 0, NULL, &c);
         const char     *msg = ks_error_message();
         snprintf(place, sizeof place, "%s: ", bad[i].place);
-        T_CHECK(st == KS_ERR_CONFIG && !strncmp(msg, place, strlen(place)) && strstr(msg, bad[i].says), "case %zu '%s' says '%s'", i, bad[i].text,
-                st ? msg : "nothing");
+        T_CHECK(st == KS_ERR_CONFIG && !strncmp(msg, place, strlen(place)) && strstr(msg, bad[i].says),
+                "case %zu '%s' says '%s'", i, bad[i].text, st ? msg : "nothing");
         ks_error_clear();
     }
     for (size_t i = 0; i < sizeof bad_set / sizeof bad_set[0]; i++) {
         const ks_status st = ks_config_parse("version: 1", "b.yaml", NULL, 1, &bad_set[i][0], &c);
-        T_CHECK(st == KS_ERR_CONFIG && strstr(ks_error_message(), bad_set[i][1]), "--set %s says '%s'", bad_set[i][0], ks_error_message());
+        T_CHECK(st == KS_ERR_CONFIG && strstr(ks_error_message(), bad_set[i][1]), "--set %s says '%s'", bad_set[i][0],
+                ks_error_message());
     }
     strcpy(long_text, "version: 1\nrun: {name: ");
     memset(long_text + strlen(long_text), 'a', 2000);
@@ -202,7 +224,8 @@ static void test_reference(void) {
     if (f) {
         file[fread(file, 1, sizeof file - 1, f)] = '\0';
         fclose(f);
-        T_CHECK(!strcmp(file, text), "configs/reference.yaml is stale: ksgrad check --reference > configs/reference.yaml");
+        T_CHECK(!strcmp(file, text),
+                "configs/reference.yaml is stale: ksgrad check --reference > configs/reference.yaml");
     }
     T_OK(ks_config_parse(text, "reference", NULL, 0, NULL, &c));
     T_OK(ks_config_parse("version: 1", "t", NULL, 0, NULL, &d));
@@ -215,7 +238,8 @@ static void test_reference(void) {
     }
     for (int i = 0; i < ks_schema_n; i++) {
         T_CHECK(ks_schema[i].doc && ks_schema[i].doc[0], "%s has no explanation", ks_schema[i].path);
-        for (int j = 0; j < i; j++) T_CHECK(strcmp(ks_schema[i].path, ks_schema[j].path), "%s twice", ks_schema[i].path);
+        for (int j = 0; j < i; j++)
+            T_CHECK(strcmp(ks_schema[i].path, ks_schema[j].path), "%s twice", ks_schema[i].path);
     }
 }
 

@@ -1,4 +1,5 @@
-/* test_trainer.c -- pool, accumulation, masks, mixtures, repeatability, no allocation in a warm step, validation, resume. */
+/* test_trainer.c -- pool, accumulation, masks, mixtures, repeatability, no allocation in a warm step, validation,
+ * resume. */
 #include "train/pool.h"
 #include "train_data.h"
 
@@ -16,7 +17,8 @@ static double *flat(ks_trainer *t, char which, int64_t *n) {
     double    *out  = NULL;
     *n              = ks_params_total(p);
     T_OK(KS_NEW(out, *n));
-    for (int64_t i = 0; i < *n; i++) out[i] = is32 ? ((float *)ks_params_flat(p, which))[i] : ((double *)ks_params_flat(p, which))[i];
+    for (int64_t i = 0; i < *n; i++)
+        out[i] = is32 ? ((float *)ks_params_flat(p, which))[i] : ((double *)ks_params_flat(p, which))[i];
     return out;
 }
 
@@ -69,9 +71,9 @@ static void test_pool(void) {
     ks_ctx         *ctx  = make_ctx(1);
     ks_pool        *p = NULL, *q = NULL;
     ks_method       method;
-    ks_pool_options opt           = {ENTRIES, BATCH, 3, REUSE, 42};
-    int64_t         built         = 0, total = 0, visits[64] = {0}, word[256], back[256];
-    int             repeated      = 0, different = 0, most_built = 0;
+    ks_pool_options opt   = {ENTRIES, BATCH, 3, REUSE, 42};
+    int64_t         built = 0, total = 0, visits[64] = {0}, word[256], back[256];
+    int             repeated = 0, different = 0, most_built = 0;
     t_config(&c, "water.xyz", "[30, 2, 2]", 0, NULL);
     T_OK(ks_run_data_open(&c, &data));
     T_OK(ks_config_method(&c, &method));
@@ -90,7 +92,8 @@ static void test_pool(void) {
         }
         T_OK(ks_pool_next(p, &built));
         total += built;
-        if (s >= ENTRIES / BATCH && built > most_built) most_built = (int)built; /* the first sweep builds what it meets */
+        if (s >= ENTRIES / BATCH && built > most_built)
+            most_built = (int)built; /* the first sweep builds what it meets */
         const ks_batch *pass = ks_pool_pass(p, 0, &frames);
         n                    = ks_batch_n_frame(pass) + ks_batch_n_frame(ks_pool_pass(p, 1, NULL));
         repeated += n != BATCH;
@@ -110,7 +113,8 @@ static void test_pool(void) {
     T_CHECK(repeated == 0, "a frame twice in a batch, or a batch of another size");
     T_CHECK(different == 0, "%d batches differ after a load", different);
     /* every step replaces batch / reuse frames in the mean, the first pool apart */
-    T_CHECK(labs((long)total - (STEPS * BATCH / REUSE + ENTRIES / 2)) <= ENTRIES, "%lld geometries built", (long long)total);
+    T_CHECK(labs((long)total - (STEPS * BATCH / REUSE + ENTRIES / 2)) <= ENTRIES, "%lld geometries built",
+            (long long)total);
     T_CHECK(most_built <= BATCH, "%d built in one step", most_built);
     /* 480 visits over 30 frames are 16 each; a walk of 3 visits at a time stays near */
     for (int f = 0; f < FRAMES; f++)
@@ -129,7 +133,8 @@ static void test_pool(void) {
 /* Two runs are bitwise equal; passes of another size and other thread counts agree to rounding of the fp64 network. */
 static void test_repeatable(void) {
     const char *const set[]    = {"model.precision=fp64", "train.pool=8", "train.reuse=2", "loss.commutator=0.1"};
-    const char *const passes[] = {"model.precision=fp64", "train.pool=8", "train.reuse=2", "loss.commutator=0.1", "train.micro_batch=1"};
+    const char *const passes[] = {"model.precision=fp64", "train.pool=8", "train.reuse=2", "loss.commutator=0.1",
+                                  "train.micro_batch=1"};
     rig               a, b, c, d;
     rig_open(&a, 2, "water.xyz", "[20, 4, 4]", 4, set);
     rig_open(&b, 2, "water.xyz", "[20, 4, 4]", 4, set);
@@ -140,8 +145,10 @@ static void test_repeatable(void) {
     T_CHECK(ra.loss == rb.loss && ra.grad_norm == rb.grad_norm, "two runs differ");
     T_CLOSE(ra.loss, rc.loss, 0, 1e-13); /* sums in another order */
     T_CLOSE(ra.loss, rd.loss, 0, 1e-13);
-    T_CHECK(differ(a.trainer, c.trainer, 'g') < 1e-11, "gradient of four passes: %.3e", differ(a.trainer, c.trainer, 'g'));
-    T_CHECK(differ(a.trainer, d.trainer, 'g') < 1e-11, "gradient of one thread: %.3e", differ(a.trainer, d.trainer, 'g'));
+    T_CHECK(differ(a.trainer, c.trainer, 'g') < 1e-11, "gradient of four passes: %.3e",
+            differ(a.trainer, c.trainer, 'g'));
+    T_CHECK(differ(a.trainer, d.trainer, 'g') < 1e-11, "gradient of one thread: %.3e",
+            differ(a.trainer, d.trainer, 'g'));
     steps(&a, 6);
     steps(&b, 6);
     T_CHECK(differ(a.trainer, b.trainer, 'p') == 0, "weights of two runs after 7 steps");
@@ -165,11 +172,13 @@ static void test_masked(void) {
     rig_open(&a, 2, "one.xyz", "[4, 0, 0]", 1, four);
     rig_open(&b, 2, "three.xyz", "[3, 0, 0]", 2, three);
     const ks_step_result ra = steps(&a, 1), rb = steps(&b, 1);
-    T_CHECK(ra.n_masked == 1 && ra.n_frame == 4 && ra.min_gap < 1e-4, "%lld masked, gap %.3g", (long long)ra.n_masked, ra.min_gap);
+    T_CHECK(ra.n_masked == 1 && ra.n_frame == 4 && ra.min_gap < 1e-4, "%lld masked, gap %.3g", (long long)ra.n_masked,
+            ra.min_gap);
     T_CHECK(rb.n_masked == 0, "%lld masked", (long long)rb.n_masked);
     T_CLOSE(ra.loss, rb.loss, 0, 1e-12);
     T_CLOSE(ra.grad_norm, rb.grad_norm, 0, 1e-10);
-    T_CHECK(ra.grad_norm > 1e-6 && differ(a.trainer, b.trainer, 'g') < 1e-10, "gradients %.3e", differ(a.trainer, b.trainer, 'g'));
+    T_CHECK(ra.grad_norm > 1e-6 && differ(a.trainer, b.trainer, 'g') < 1e-10, "gradients %.3e",
+            differ(a.trainer, b.trainer, 'g'));
     rig_close(&a);
     rig_close(&b);
     rig_open(&c, 2, "many.xyz", "[4, 0, 0]", 1, four);
@@ -185,7 +194,8 @@ static void test_mixture(void) {
     rig               mix;
     t_write_xyz("mix.xyz", 4, 4, length);
     rig_open(&mix, 2, "mix.xyz", "[8, 0, 0]", 2, set);
-    T_CHECK(mix.data->n_system == 2 && ks_model_n_reference(ks_trainer_model(mix.trainer)) == 2, "%lld systems", (long long)mix.data->n_system);
+    T_CHECK(mix.data->n_system == 2 && ks_model_n_reference(ks_trainer_model(mix.trainer)) == 2, "%lld systems",
+            (long long)mix.data->n_system);
     const ks_step_result r = steps(&mix, 2); /* one sweep: all eight frames once */
     T_CHECK(r.n_masked == 0 && isfinite(r.loss) && r.loss < -0.5 && r.loss > -80, "loss %g", r.loss);
     rig_close(&mix);
@@ -200,12 +210,13 @@ static void test_no_allocation(void) {
     steps(&a, 3);
     int64_t before = ks_alloc_count();
     steps(&a, 6);
-    T_CHECK(ks_alloc_count() == before, "%lld allocations in 6 warm steps with a moving pool", (long long)(ks_alloc_count() - before));
+    T_CHECK(ks_alloc_count() == before, "%lld allocations in 6 warm steps with a moving pool",
+            (long long)(ks_alloc_count() - before));
     rig_close(&a);
     rig_open(&a, 2, "water.xyz", "[20, 4, 4]", 2, resident);
     T_CHECK(ks_trainer_plan(a.trainer)->is_resident, "resident");
     steps(&a, 3);
-    before = ks_alloc_count();
+    before                 = ks_alloc_count();
     const ks_step_result s = steps(&a, 6);
     T_CHECK(ks_alloc_count() == before, "%lld allocations in 6 warm steps", (long long)(ks_alloc_count() - before));
     T_CHECK(s.n_built == 0, "a resident geometry is built once");
@@ -226,8 +237,10 @@ static void test_learning(void) {
     T_CLOSE(first.energy, first.energy_no_network, 1e-9, 0); /* a new network writes W = 0 */
     steps(&a, 60);
     T_OK(ks_trainer_validate(a.trainer, &last, &best));
-    T_CHECK(best == 1 && last.energy < first.energy - 1e-3, "60 steps gain %.3g Ha on held-out frames", first.energy - last.energy);
-    T_CHECK(last.commutator_rms < first.commutator_rms, "commutator %.3g -> %.3g", first.commutator_rms, last.commutator_rms);
+    T_CHECK(best == 1 && last.energy < first.energy - 1e-3, "60 steps gain %.3g Ha on held-out frames",
+            first.energy - last.energy);
+    T_CHECK(last.commutator_rms < first.commutator_rms, "commutator %.3g -> %.3g", first.commutator_rms,
+            last.commutator_rms);
     T_OK(ks_trainer_validate(a.trainer, &again, &best));
     T_CHECK(best == 0 && again.energy == last.energy, "validation is repeatable");
 
@@ -240,7 +253,8 @@ static void test_learning(void) {
     T_CHECK(ks_trainer_steps_done(b.trainer) == 60 && ks_trainer_best_step(b.trainer) == 60, "state");
     steps(&a, 5);
     const ks_step_result s = steps(&b, 5);
-    T_CHECK(s.step == 65 && differ(a.trainer, b.trainer, 'p') == 0 && differ(a.trainer, b.trainer, 'v') == 0, "resume is not bitwise equal");
+    T_CHECK(s.step == 65 && differ(a.trainer, b.trainer, 'p') == 0 && differ(a.trainer, b.trainer, 'v') == 0,
+            "resume is not bitwise equal");
     T_ERR(ks_trainer_load(b.trainer, dir), KS_ERR_ARG);
     rig_close(&b);
     rig_open(&b, 2, "water.xyz", "[19, 8, 4]", 4, set); /* another split */
@@ -251,7 +265,7 @@ static void test_learning(void) {
 
 /* A validation set that does not fit into memory is rebuilt in parts: the same energy. */
 static void test_small_memory(void) {
-    const char *const set[]  = {"train.micro_batch=4"};
+    const char *const set[] = {"train.micro_batch=4"};
     rig               a, b;
     ks_valid_result   all, parts;
     int               best;
@@ -263,9 +277,11 @@ static void test_small_memory(void) {
     snprintf(memory, sizeof memory, "device.memory_gib=%.12f", least / 1073741824);
     const char *const tight[] = {"train.micro_batch=4", memory};
     rig_open(&b, 1, "water.xyz", "[20, 8, 4]", 2, tight);
-    T_CHECK(ks_trainer_plan(b.trainer)->valid_pool < 8 && ks_trainer_plan(b.trainer)->pool < 20, "tight plan: %lld and %lld",
-            (long long)ks_trainer_plan(b.trainer)->valid_pool, (long long)ks_trainer_plan(b.trainer)->pool);
-    T_CHECK(ks_trainer_plan(b.trainer)->total_bytes <= ks_trainer_plan(b.trainer)->budget_bytes, "the plan exceeds its budget");
+    T_CHECK(ks_trainer_plan(b.trainer)->valid_pool < 8 && ks_trainer_plan(b.trainer)->pool < 20,
+            "tight plan: %lld and %lld", (long long)ks_trainer_plan(b.trainer)->valid_pool,
+            (long long)ks_trainer_plan(b.trainer)->pool);
+    T_CHECK(ks_trainer_plan(b.trainer)->total_bytes <= ks_trainer_plan(b.trainer)->budget_bytes,
+            "the plan exceeds its budget");
     for (int k = 0; k < 2; k++) {
         T_OK(ks_trainer_validate(a.trainer, &all, &best));
         T_OK(ks_trainer_validate(b.trainer, &parts, &best));

@@ -30,8 +30,8 @@ static inline void t_write_xyz(const char *name, int n, int n_h2, const double *
     for (int k = 0; k < n; k++) {
         double d[6];
         for (int i = 0; i < 6; i++) d[i] = 0.08 * (t_uniform((uint64_t)(6 * k + i)) - 0.5);
-        fprintf(f, "3\nwater\nO %.8f 0 %.8f\nH 0 %.8f %.8f\nH 0.01 %.8f %.8f\n", d[0], 0.12 + d[1], 0.76 + d[2], -0.47 + d[3],
-                -0.76 + d[4], -0.47 + d[5]);
+        fprintf(f, "3\nwater\nO %.8f 0 %.8f\nH 0 %.8f %.8f\nH 0.01 %.8f %.8f\n", d[0], 0.12 + d[1], 0.76 + d[2],
+                -0.47 + d[3], -0.76 + d[4], -0.47 + d[5]);
     }
     for (int k = 0; k < n_h2; k++) fprintf(f, "2\nhydrogen\nH 0 0 0\nH 0.1 0 %.8f\n", length[k]);
     fclose(f);

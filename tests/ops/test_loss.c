@@ -119,7 +119,7 @@ static void run(ks_ctx *ctx, ks_batch *batch, const char *name, int wide, int n_
 
 int main(int argc, char **argv) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options opt = {argc > 1 ? argv[1] : "cpu", 0};
+    const ks_ctx_options opt = {argc > 1 ? argv[1] : "cpu", 1}; /* too small to share between threads */
     double               pos[18];
     int32_t              slot[2]   = {1, 0};
     const int32_t        charge[1] = {-2}; /* other occupations than the neutral frame of the same segment */

@@ -360,7 +360,11 @@ static void disk_full(void) {
 
 int main(void) {
     snprintf(dir, sizeof dir, "/tmp/ksgrad_h5_%d", (int)getpid());
-    if (mkdir(dir, 0700) != 0 || H5set_free_list_limits(0, 0, 0, 0, 0, 0) < 0) return 1;
+    if (mkdir(dir, 0700) != 0) return 1;
+    /* After a full disk the library's own shutdown stays incomplete: what its start allocates is then still there at exit. */
+    if (__lsan_disable) __lsan_disable();
+    if (H5set_free_list_limits(0, 0, 0, 0, 0, 0) < 0) return 1;
+    if (__lsan_enable) __lsan_enable();
     for (int k = 0; k < BIG; k++) big[k] = sin(k * 0.37);
     round_trip();
     errors();

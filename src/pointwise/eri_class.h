@@ -17,6 +17,7 @@
 enum {
     KS_ERI_GEOM  = 4,
     KS_ERI_ACC   = 10,                   /* accumulators held in registers */
+    KS_ERI_ACC_ALL = 9 * 35,           /* all functions of a pp ket next to a dd bra */
     KS_ERI_STAGE = KS_LANES > 1 ? 8 : 1 /* primitives that go through each step together, to overlap latencies */
 };
 
@@ -80,6 +81,8 @@ KS_LANE_FN const uint16_t *ks_class_starts(int c) {
 
 #define KS_CLASS_L(c) ((c) == 0 ? 0 : (c) == 1 ? 1 : (c) <= 3 ? 2 : (c)-1)
 #define KS_CLASS_FN(c) ((c) == 0 ? 1 : (c) == 1 ? 3 : (c) == 2 ? 9 : (c) == 3 ? 5 : (c) == 4 ? 15 : 25)
+/* Ket functions whose bra transform is done together. */
+#define KS_CLASS_GROUP(c) ((c) == 0 ? 1 : (c) <= 2 ? 3 : 5)
 #define KS_CLASS_TERM(c) ((c) == 0 ? 1 : (c) == 1 ? 6 : (c) == 2 ? 33 : (c) == 3 ? 24 : (c) == 4 ? 122 : 391)
 
 typedef struct ks_eri_bra {
@@ -120,25 +123,21 @@ KS_LANE_FN void ks_eri_base(int L, const double *boys, const ks_eri_prim *e, ks_
     for (int n = 0; n <= L; n++, f = f * e->w) base[n] = base[n] * f;
 }
 
-/* out[f_bra] += sum_terms E_bra acc */
-KS_LANE_FN void ks_eri_bra_terms(int cb, const double *coef, const ks_lane *acc, ks_lane *out) {
+/* out[f][f_bra] += sum_terms E_bra acc[f] for KS_CLASS_GROUP(ck) ket functions f, which share each broadcast coefficient. */
+KS_LANE_FN void ks_eri_bra_terms(int cb, int n_f, const double *coef, const ks_lane *acc, ks_lane *out) {
     const uint8_t  *idx   = ks_class_index(cb);
     const uint16_t *start = ks_class_starts(cb);
-    const int       n_fn  = KS_CLASS_FN(cb);
-    if (cb <= 3) {
+    const int       n_fn = KS_CLASS_FN(cb), n_herm = KS_N_HERMITE(KS_CLASS_L(cb));
+    KS_UNROLL
+    for (int b = 0; b < n_fn; b++) {
+        ks_lane s[5];
+        for (int f = 0; f < n_f; f++) s[f] = out[f * n_fn + b];
         KS_UNROLL
-        for (int f = 0; f < n_fn; f++) {
-            ks_lane s = out[f];
-            KS_UNROLL
-            for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
-            out[f] = s;
+        for (int k = start[b]; k < start[b + 1]; k++) {
+            const ks_lane c = ks_lane_set(coef[k]);
+            for (int f = 0; f < n_f; f++) s[f] += c * acc[f * n_herm + idx[k]];
         }
-    } else {
-        for (int f = 0; f < n_fn; f++) {
-            ks_lane s = out[f];
-            for (int k = start[f]; k < start[f + 1]; k++) s += ks_lane_set(coef[k]) * acc[idx[k]];
-            out[f] = s;
-        }
+        for (int f = 0; f < n_f; f++) out[f * n_fn + b] = s[f];
     }
 }
 
@@ -191,7 +190,8 @@ KS_LANE_FN int ks_eri_class(int cb, int ck, const ks_eri_bra *bra, const ks_eri_
     const int n_bra = KS_CLASS_FN(cb), n_ket = KS_CLASS_FN(ck), n_herm = KS_N_HERMITE(KS_CLASS_L(cb));
     const int bra_stride = KS_ERI_GEOM + KS_CLASS_TERM(cb), ket_stride = (KS_ERI_GEOM + KS_CLASS_TERM(ck)) * KS_LANES;
     const double   *table = boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
-    ks_lane         acc[35], r[KS_N_HERMITE(4)], base[KS_ERI_STAGE][KS_BOYS_L_MAX + 1];
+    const int       n_f   = KS_CLASS_GROUP(ck);
+    ks_lane         acc[KS_ERI_ACC_ALL], r[KS_N_HERMITE(4)], base[KS_ERI_STAGE][KS_BOYS_L_MAX + 1];
     ks_eri_prim     e[KS_ERI_STAGE];
     if (!(bra->bound[0] * ket->bound[0] >= threshold)) return 0;
     for (int i = 0; i < n_bra * n_ket; i++) out[i] = ks_lane_set(0.0);
@@ -220,17 +220,16 @@ KS_LANE_FN int ks_eri_class(int cb, int ck, const ks_eri_bra *bra, const ks_eri_
             }
         }
         if (ck == 0) {
-            ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out);
+            ks_eri_bra_terms(cb, 1, bp + KS_ERI_GEOM, acc, out);
         } else if (ck <= 3) {
             KS_UNROLL
-            for (int f = 0; f < n_ket; f++) {
-                ks_eri_ket_function(cb, ck, N, f, n, ket_stride, coef, cube, acc);
-                ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
-            }
+            for (int f = 0; f < n_ket; f++) ks_eri_ket_function(cb, ck, N, f, n, ket_stride, coef, cube, acc + f * n_herm);
+            for (int f = 0; f < n_ket; f += n_f)
+                ks_eri_bra_terms(cb, n_f, bp + KS_ERI_GEOM, acc + f * n_herm, out + f * n_bra);
         } else {
-            for (int f = 0; f < n_ket; f++) {
-                ks_eri_ket_function(cb, ck, N, f, n, ket_stride, coef, cube, acc);
-                ks_eri_bra_terms(cb, bp + KS_ERI_GEOM, acc, out + f * n_bra);
+            for (int f = 0; f < n_ket; f += n_f) {
+                for (int i = 0; i < n_f; i++) ks_eri_ket_function(cb, ck, N, f + i, n, ket_stride, coef, cube, acc + i * n_herm);
+                ks_eri_bra_terms(cb, n_f, bp + KS_ERI_GEOM, acc, out + f * n_bra);
             }
         }
     }

@@ -19,11 +19,11 @@ typedef struct int_data {
 static int int_data_read(const char *path, int_data *d) {
     static const char *const key[INT_KEYS] = {"Z",       "pos_bohr", "S",  "T",  "V",     "dip_ints", "eri_idx",
                                               "eri_val", "M",        "JM", "KM", "shell", "exponent", "coef"};
-    double **const dst[INT_KEYS] = {&d->Zd,  &d->pos, &d->S, &d->T, &d->V,     &d->dip,      &d->idx,
-                                    &d->val, &d->M,   &d->J, &d->K, &d->shell, &d->exponent, &d->coef};
-    FILE          *f             = fopen(path, "rb");
-    char           name[16];
-    int64_t        n, found = 0;
+    double **const           dst[INT_KEYS] = {&d->Zd,  &d->pos, &d->S, &d->T, &d->V,     &d->dip,      &d->idx,
+                                              &d->val, &d->M,   &d->J, &d->K, &d->shell, &d->exponent, &d->coef};
+    FILE                    *f             = fopen(path, "rb");
+    char                     name[16];
+    int64_t                  n, found = 0;
     memset(d, 0, sizeof *d);
     if (!f) return 1;
     while (fread(name, 16, 1, f) == 1 && fread(&n, 8, 1, f) == 1)
@@ -53,10 +53,11 @@ static inline void int_data_shells(int_data *d, const int *order) {
         const int64_t o    = order ? order[s] : s;
         int32_t       prim = 0;
         for (int64_t k = 0; k < o; k++) prim += (int32_t)d->shell[3 * k + 2];
-        d->own_shell[s] = (ks_shell){(int32_t)d->shell[3 * o], (int32_t)d->shell[3 * o + 1], (int32_t)d->shell[3 * o + 2], prim, ao};
+        d->own_shell[s] =
+            (ks_shell){(int32_t)d->shell[3 * o], (int32_t)d->shell[3 * o + 1], (int32_t)d->shell[3 * o + 2], prim, ao};
         ao += 2 * d->own_shell[s].l + 1;
     }
-    *sys = (ks_system){.n_atom = d->n_atom, .Z = d->Z, .n_ao = ao};
+    *sys       = (ks_system){.n_atom = d->n_atom, .Z = d->Z, .n_ao = ao};
     sys->basis = (ks_shells){d->n_shell, d->n_prim, ao, 2, d->own_shell, d->exponent, d->coef};
     d->sys     = sys;
     d->n_ao    = ao;
@@ -76,7 +77,8 @@ static inline void int_data_open(const char *name, int_data *d) {
 }
 
 static inline void int_data_close(int_data *d) {
-    double *all[INT_KEYS] = {d->Zd, d->pos, d->S, d->T, d->V, d->dip, d->idx, d->val, d->M, d->J, d->K, d->shell, d->exponent, d->coef};
+    double *all[INT_KEYS] = {d->Zd,  d->pos, d->S, d->T, d->V,     d->dip,      d->idx,
+                             d->val, d->M,   d->J, d->K, d->shell, d->exponent, d->coef};
     if (d->shell) {
         free(d->sys);
         free(d->own_shell);

@@ -7,6 +7,6 @@
 const double *ks_boys_table(void);
 
 /* F (n, L+1) = F_0..F_L of each T (n), one lane build of each. */
-typedef void ks_boys_array_fn(int L, int64_t n, const double *T, double *F);
+typedef void     ks_boys_array_fn(int L, int64_t n, const double *T, double *F);
 ks_boys_array_fn ks_boys_array_base, ks_boys_array_avx2, ks_boys_array_avx512;
 #endif

@@ -17,7 +17,7 @@ enum {
     KS_N_CLASS   = 6,
     KS_TILE_ROWS = 4,
     KS_PAIR_GEOM = 4, /* p, Px, Py, Pz in front of the coefficients of a primitive pair */
-    KS_DM_MAX    = 4,  /* densities of one pass over the store */
+    KS_DM_MAX    = 4, /* densities of one pass over the store */
     KS_CHUNK_MAX = 16 /* J/K work of a frame is cut into at most this many chunks, by the problem alone */
 };
 
@@ -51,50 +51,50 @@ typedef struct ks_eri_strip {
 
 /* Ket pairs come in groups of consecutive rank; within a group lanes are filled in order of size, frame by frame. */
 typedef struct ks_eri_group {
-    int32_t first, n;  /* pairs */
-    int32_t n_block;   /* lane blocks */
-    int32_t block;     /* first lane block within the class */
+    int32_t first, n;   /* pairs */
+    int32_t n_block;    /* lane blocks */
+    int32_t block;      /* first lane block within the class */
     int32_t n_prim_max; /* primitives of its largest pair */
 } ks_eri_group;
 
 typedef struct ks_eri_plan {
     const struct ks_eri_isa *isa;
-    int32_t       width;   /* W */
-    int32_t       n_ao, n_pad;
-    int32_t       n_atom, n_shell;
-    ks_eri_shell *shell;
-    int32_t      *ao_of_ext; /* (n_ao) internal place of each AO */
-    int32_t       ao_block[4]; /* first padded AO of each angular momentum */
-    int32_t       n_pair;
-    ks_eri_pair  *pair;
-    int32_t      *pair_of; /* (n_shell, n_shell) I >= J */
-    int32_t       class_pair[KS_N_CLASS + 1], class_prim[KS_N_CLASS];
-    int32_t       n_group;
-    ks_eri_group *group;
-    int32_t       class_group[KS_N_CLASS + 1], class_block[KS_N_CLASS];
-    int32_t       n_strip, n_tile;
-    ks_eri_strip *strip;             /* (n_strip + 1) */
-    int32_t       class_strip[KS_N_CLASS + 1];
-    int32_t      *place;             /* of each function of each pair in a row; -1: m_k < m_l of one shell with itself */
-    int64_t       n_row;
-    ks_eri_row   *row;
-    int64_t       n_store;           /* doubles of one frame */
-    int32_t       n_chunk;
-    int64_t       chunk_row[KS_CHUNK_MAX + 1], chunk_offset[KS_CHUNK_MAX + 1];
+    int32_t                  width; /* W */
+    int32_t                  n_ao, n_pad;
+    int32_t                  n_atom, n_shell;
+    ks_eri_shell            *shell;
+    int32_t                 *ao_of_ext;   /* (n_ao) internal place of each AO */
+    int32_t                  ao_block[4]; /* first padded AO of each angular momentum */
+    int32_t                  n_pair;
+    ks_eri_pair             *pair;
+    int32_t                 *pair_of; /* (n_shell, n_shell) I >= J */
+    int32_t                  class_pair[KS_N_CLASS + 1], class_prim[KS_N_CLASS];
+    int32_t                  n_group;
+    ks_eri_group            *group;
+    int32_t                  class_group[KS_N_CLASS + 1], class_block[KS_N_CLASS];
+    int32_t                  n_strip, n_tile;
+    ks_eri_strip            *strip; /* (n_strip + 1) */
+    int32_t                  class_strip[KS_N_CLASS + 1];
+    int32_t                 *place; /* of each function of each pair in a row; -1: m_k < m_l of one shell with itself */
+    int64_t                  n_row;
+    ks_eri_row              *row;
+    int64_t                  n_store; /* doubles of one frame */
+    int32_t                  n_chunk;
+    int64_t                  chunk_row[KS_CHUNK_MAX + 1], chunk_offset[KS_CHUNK_MAX + 1];
 } ks_eri_plan;
 
 /* Pair tables of one frame and class. Scalar records for the bra: [prim][4 + n_term], sorted by falling bound; lane
  * blocks for the ket: [block][prim][4 + n_term][W], with places in the row. */
 typedef struct ks_eri_class_table {
-    double  *prim;    /* scalar records */
-    double  *bound;   /* (primitive pairs) */
-    int32_t *n_prim;  /* (pairs) that survive */
-    double  *lane;    /* lane records */
+    double  *prim;   /* scalar records */
+    double  *bound;  /* (primitive pairs) */
+    int32_t *n_prim; /* (pairs) that survive */
+    double  *lane;   /* lane records */
     double  *lane_bound;
-    int32_t *lane_prim; /* (blocks) primitives, 0: nothing left */
+    int32_t *lane_prim;  /* (blocks) primitives, 0: nothing left */
     int32_t *lane_first; /* (blocks) first primitive record of the block */
-    int32_t *lane_pair; /* (blocks, lanes) pair within the class, -1: padding */
-    int32_t *place;     /* (blocks, n_fn, lanes) place in a row; -1: not stored */
+    int32_t *lane_pair;  /* (blocks, lanes) pair within the class, -1: padding */
+    int32_t *place;      /* (blocks, n_fn, lanes) place in a row; -1: not stored */
 } ks_eri_class_table;
 
 typedef struct ks_eri_table {
@@ -107,8 +107,8 @@ typedef struct ks_eri_table {
 typedef struct ks_eri_isa {
     int32_t lanes, width;
     void (*bra)(const ks_eri_table *tab, int32_t pair, double *buf, double *store);
-    void (*jk)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm, int64_t stride, const double *DJ,
-               const double *DK, double *Y, double *X, double *tmp);
+    void (*jk)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm, int64_t stride,
+               const double *DJ, const double *DK, double *Y, double *X, double *tmp);
 } ks_eri_isa;
 extern const ks_eri_isa ks_eri_isa_base, ks_eri_isa_avx2, ks_eri_isa_avx512;
 const ks_eri_isa       *ks_eri_isa_current(void);
@@ -130,10 +130,10 @@ static const int ks_class_n_term[KS_N_CLASS] = {1, 6, 33, 24, 122, 391};
 KS_NODISCARD ks_status ks_eri_plan_create(const ks_system *sys, ks_eri_plan **out);
 void                   ks_eri_plan_destroy(ks_eri_plan **plan);
 /* (ij|kl) of a store, AOs in PySCF order. */
-double                 ks_eri_plan_value(const ks_eri_plan *plan, const double *store, int64_t i, int64_t j, int64_t k, int64_t l);
-int32_t                ks_eri_row_place(const ks_eri_plan *plan, int32_t cls, int32_t k, int32_t l); /* in a row, doubles */
+double  ks_eri_plan_value(const ks_eri_plan *plan, const double *store, int64_t i, int64_t j, int64_t k, int64_t l);
+int32_t ks_eri_row_place(const ks_eri_plan *plan, int32_t cls, int32_t k, int32_t l); /* in a row, doubles */
 
-int64_t                ks_eri_table_bytes(const ks_eri_plan *plan);
+int64_t ks_eri_table_bytes(const ks_eri_plan *plan);
 /* Takes the tables of one frame from the arena (a bound on their size, known from the plan), and fills one class. */
 KS_NODISCARD ks_status ks_eri_table_take(const ks_eri_plan *plan, ks_arena *arena, ks_eri_table *tab);
 void                   ks_eri_table_fill(const ks_eri_plan *plan, const double *pos, int32_t cls, ks_eri_table *tab);

@@ -9,13 +9,15 @@ enum { STREAM_MIN = 1 << 19 /* doubles: smaller stores stay in the cache for the
 
 typedef int class_fn(const ks_eri_bra *bra, const ks_eri_ket *ket, const double *boys, ks_lane *cube, ks_lane *out);
 
-#define CLASS(cb, ck)                                                                                                      \
-    static int class_##cb##ck(const ks_eri_bra *bra, const ks_eri_ket *ket, const double *boys, ks_lane *cube, ks_lane *out) { \
-        return ks_eri_class(cb, ck, bra, ket, boys, KS_ERI_THRESHOLD, cube, out);                                          \
+#define CLASS(cb, ck)                                                                                                  \
+    static int class_##cb##ck(const ks_eri_bra *bra, const ks_eri_ket *ket, const double *boys, ks_lane *cube,         \
+                              ks_lane *out) {                                                                          \
+        return ks_eri_class(cb, ck, bra, ket, boys, KS_ERI_THRESHOLD, cube, out);                                      \
     }
-#define CLASSES(X)                                                                                                          \
-    X(0, 0) X(1, 0) X(1, 1) X(2, 0) X(2, 1) X(2, 2) X(3, 0) X(3, 1) X(3, 2) X(3, 3) X(4, 0) X(4, 1) X(4, 2) X(4, 3) X(4, 4) \
-    X(5, 0) X(5, 1) X(5, 2) X(5, 3) X(5, 4) X(5, 5)
+#define CLASSES(X)                                                                                                     \
+    X(0, 0)                                                                                                            \
+    X(1, 0) X(1, 1) X(2, 0) X(2, 1) X(2, 2) X(3, 0) X(3, 1) X(3, 2) X(3, 3) X(4, 0) X(4, 1) X(4, 2) X(4, 3) X(4, 4)    \
+        X(5, 0) X(5, 1) X(5, 2) X(5, 3) X(5, 4) X(5, 5)
 CLASSES(CLASS)
 #define ENTRY(cb, ck) [cb][ck] = class_##cb##ck,
 static class_fn *const class_table[KS_N_CLASS][KS_N_CLASS] = {CLASSES(ENTRY)};
@@ -51,21 +53,22 @@ static void fix_diagonal(const ks_eri_plan *plan, const ks_eri_pair *q, int n_fn
 }
 
 static void bra(const ks_eri_table *tab, int32_t pair, double *buf, double *store) {
-    const ks_eri_plan *plan = tab->plan;
-    const ks_eri_pair *q    = &plan->pair[pair];
-    const int          cb = q->cls, n_fn = ks_class_n_fn[cb];
-    const int64_t      n_value = (int64_t)q->n_tile * KS_TILE_ROWS * plan->width, stride = n_value + plan->width;
-    double            *rows = buf + plan->width; /* in front of each row: what is not stored */
-    const int32_t      mine = pair - plan->class_pair[cb];
-    const ks_eri_class_table *tb = &tab->c[cb];
-    const ks_eri_bra   b = {tb->n_prim[mine], tb->prim + (int64_t)q->prim * (KS_PAIR_GEOM + ks_class_n_term[cb]), tb->bound + q->prim};
-    ks_lane           *out  = (ks_lane *)(buf + n_fn * stride);
-    ks_lane           *cube = out + 625;
-    const int          stream = plan->n_store > STREAM_MIN;
+    const ks_eri_plan        *plan = tab->plan;
+    const ks_eri_pair        *q    = &plan->pair[pair];
+    const int                 cb = q->cls, n_fn = ks_class_n_fn[cb];
+    const int64_t             n_value = (int64_t)q->n_tile * KS_TILE_ROWS * plan->width, stride = n_value + plan->width;
+    double                   *rows = buf + plan->width; /* in front of each row: what is not stored */
+    const int32_t             mine = pair - plan->class_pair[cb];
+    const ks_eri_class_table *tb   = &tab->c[cb];
+    const ks_eri_bra          b = {tb->n_prim[mine], tb->prim + (int64_t)q->prim * (KS_PAIR_GEOM + ks_class_n_term[cb]),
+                                   tb->bound + q->prim};
+    ks_lane                  *out    = (ks_lane *)(buf + n_fn * stride);
+    ks_lane                  *cube   = out + 625;
+    const int                 stream = plan->n_store > STREAM_MIN;
     memset(buf, 0, (size_t)(n_fn * stride) * sizeof *buf);
     for (int ck = 0; ck <= cb && b.n_prim; ck++) {
-        const ks_eri_class_table *t      = &tab->c[ck];
-        const int                 n_ket  = ks_class_n_fn[ck], own = ck == cb;
+        const ks_eri_class_table *t     = &tab->c[ck];
+        const int                 n_ket = ks_class_n_fn[ck], own = ck == cb;
         const int64_t             record = (KS_PAIR_GEOM + ks_class_n_term[ck]) * KS_LANES;
         for (int g = plan->class_group[ck]; g < plan->class_group[ck + 1]; g++) {
             const ks_eri_group *grp = &plan->group[g];
@@ -95,6 +98,7 @@ static void bra(const ks_eri_table *tab, int32_t pair, double *buf, double *stor
 }
 
 extern void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm,
-                                    int64_t stride, const double *DJ, const double *DK, double *Y, double *X, double *tmp);
+                                    int64_t stride, const double *DJ, const double *DK, double *Y, double *X,
+                                    double *tmp);
 #define ISA_TABLE KS_ISA_NAME(ks_eri_isa)
 const ks_eri_isa ISA_TABLE = {KS_LANES, KS_LANES < 4 ? 4 : KS_LANES, bra, KS_ISA_NAME(ks_jk_rows)};

@@ -48,10 +48,11 @@ ks_status ks_eri_table_take(const ks_eri_plan *plan, ks_arena *arena, ks_eri_tab
     const int64_t lanes = plan->isa->lanes;
     tab->plan           = plan;
     for (int c = 0; c < KS_N_CLASS; c++) {
-        ks_eri_class_table *t = &tab->c[c];
-        const int64_t stride = KS_PAIR_GEOM + ks_class_n_term[c], n_pair = plan->class_pair[c + 1] - plan->class_pair[c];
-        const int64_t n_block = plan->class_block[c];
-        int64_t       n_lane  = 0;
+        ks_eri_class_table *t      = &tab->c[c];
+        const int64_t       stride = KS_PAIR_GEOM + ks_class_n_term[c],
+                      n_pair       = plan->class_pair[c + 1] - plan->class_pair[c];
+        const int64_t n_block      = plan->class_block[c];
+        int64_t       n_lane       = 0;
         for (int g = plan->class_group[c]; g < plan->class_group[c + 1]; g++)
             n_lane += (int64_t)plan->group[g].n_block * plan->group[g].n_prim_max;
         KS_TRY(KS_TAKE(arena, t->prim, plan->class_prim[c] * stride));
@@ -69,7 +70,8 @@ done:
 }
 
 /* One record; returns its bound. */
-static double primitive_pair(int cls, double a, double b, double cc, const double A[3], const double B[3], double *rec) {
+static double primitive_pair(int cls, double a, double b, double cc, const double A[3], const double B[3],
+                             double *rec) {
     static const double odd_fact[5] = {1.0, 1.0, 3.0, 15.0, 105.0}; /* (2t-1)!! */
     const int           la = ks_class_la[cls], lb = ks_class_lb[cls];
     const double        p = a + b, ab[3] = {A[0] - B[0], A[1] - B[1], A[2] - B[2]};
@@ -86,7 +88,7 @@ static double primitive_pair(int cls, double a, double b, double cc, const doubl
         for (int mb = 0; mb < 2 * lb + 1; mb++, f++) {
             ks_sph_term sa[3], sb[3];
             const int   na = ks_sph_terms(la, ma, sa), nb = ks_sph_terms(lb, mb, sb);
-            const int   n = class_start[cls][f + 1] - class_start[cls][f];
+            const int   n   = class_start[cls][f + 1] - class_start[cls][f];
             double      sum = 0.0;
             memset(out, 0, (size_t)n * sizeof *out);
             for (int x = 0; x < na; x++)
@@ -95,11 +97,13 @@ static double primitive_pair(int cls, double a, double b, double cc, const doubl
                     ks_cart_power(la, sa[x].cart, i);
                     ks_cart_power(lb, sb[y].cart, j);
                     const double *ex = E[0][i[0]][j[0]], *ey = E[1][i[1]][j[1]], *ez = E[2][i[2]][j[2]];
-                    for (int k = 0; k < n; k++) out[k] += sa[x].coef * sb[y].coef * ex[tm[k].t] * ey[tm[k].u] * ez[tm[k].v];
+                    for (int k = 0; k < n; k++)
+                        out[k] += sa[x].coef * sb[y].coef * ex[tm[k].t] * ey[tm[k].u] * ez[tm[k].v];
                 }
             for (int k = 0; k < n; k++) {
                 const int deg = tm[k].t + tm[k].u + tm[k].v;
-                sum += fabs(out[k]) * sqrt(self * odd_fact[tm[k].t] * odd_fact[tm[k].u] * odd_fact[tm[k].v] * pn[deg] / (2 * deg + 1));
+                sum += fabs(out[k]) *
+                       sqrt(self * odd_fact[tm[k].t] * odd_fact[tm[k].u] * odd_fact[tm[k].v] * pn[deg] / (2 * deg + 1));
             }
             if (sum > bound) bound = sum;
             for (int k = 0; k < n; k++) out[k] *= TWO_PI_52 / p;
@@ -110,7 +114,8 @@ static double primitive_pair(int cls, double a, double b, double cc, const doubl
 }
 
 /* Records of one pair, sorted by falling bound; those that cannot matter next to any other pair are left out. */
-static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_eri_pair *q, double *prim, double *bound) {
+static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_eri_pair *q, double *prim,
+                         double *bound) {
     const ks_eri_shell *I = &plan->shell[q->I], *J = &plan->shell[q->J];
     const double       *A = pos + 3 * I->atom, *B = pos + 3 * J->atom;
     const int           stride = KS_PAIR_GEOM + ks_class_n_term[q->cls];
@@ -140,19 +145,22 @@ static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_er
 }
 
 /* Lane blocks of one group: its pairs in order of size, so that the lanes of a block end at about the same primitive. */
-static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *g, int64_t first, ks_eri_class_table *t) {
-    const int           lanes = plan->isa->lanes, n_fn = ks_class_n_fn[cls], n_term = ks_class_n_term[cls];
-    const int           stride = KS_PAIR_GEOM + n_term, q0 = plan->class_pair[cls];
-    const ks_eri_pair  *pair = plan->pair + q0;
-    const term         *tm   = class_term[cls];
-    int32_t             order[128];
+static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *g, int64_t first,
+                          ks_eri_class_table *t) {
+    const int          lanes = plan->isa->lanes, n_fn = ks_class_n_fn[cls], n_term = ks_class_n_term[cls];
+    const int          stride = KS_PAIR_GEOM + n_term, q0 = plan->class_pair[cls];
+    const ks_eri_pair *pair = plan->pair + q0;
+    const term        *tm   = class_term[cls];
+    int32_t            order[128];
     for (int32_t i = 0; i < g->n; i++) {
         const int32_t q = g->first - q0 + i;
         const double  x = t->n_prim[q] ? t->bound[pair[q].prim] : 0.0;
         int32_t       k = i;
         for (; k > 0; k--) {
             const int32_t o = order[k - 1];
-            if (t->n_prim[o] > t->n_prim[q] || (t->n_prim[o] == t->n_prim[q] && (!t->n_prim[o] || t->bound[pair[o].prim] >= x))) break;
+            if (t->n_prim[o] > t->n_prim[q] ||
+                (t->n_prim[o] == t->n_prim[q] && (!t->n_prim[o] || t->bound[pair[o].prim] >= x)))
+                break;
             order[k] = o;
         }
         order[k] = q;
@@ -165,8 +173,8 @@ static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *
         t->lane_first[blk] = (int32_t)first;
         for (int32_t k = 0; k < n; k++) t->lane_bound[first + k] = 0.0;
         for (int lane = 0; lane < lanes; lane++) {
-            const int     live = b * lanes + lane < g->n;
-            const int32_t q    = live ? who[lane] : who[0];
+            const int     live               = b * lanes + lane < g->n;
+            const int32_t q                  = live ? who[lane] : who[0];
             t->lane_pair[blk * lanes + lane] = live ? q : -1;
             for (int f = 0; f < n_fn; f++)
                 t->place[((int64_t)blk * n_fn + f) * lanes + lane] = live ? plan->place[pair[q].place + f] : -1;
@@ -174,8 +182,10 @@ static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *
                 const int     some = live && k < t->n_prim[q];
                 const double *src  = t->prim + (int64_t)(pair[q].prim + (some ? k : 0)) * stride;
                 double       *dst  = t->lane + (first + k) * stride * lanes + lane;
-                if (some && t->bound[pair[q].prim + k] > t->lane_bound[first + k]) t->lane_bound[first + k] = t->bound[pair[q].prim + k];
-                if (!some && !t->n_prim[q]) src = t->prim + (int64_t)pair[who[0]].prim * stride; /* any finite geometry */
+                if (some && t->bound[pair[q].prim + k] > t->lane_bound[first + k])
+                    t->lane_bound[first + k] = t->bound[pair[q].prim + k];
+                if (!some && !t->n_prim[q])
+                    src = t->prim + (int64_t)pair[who[0]].prim * stride; /* any finite geometry */
                 for (int c = 0; c < KS_PAIR_GEOM; c++) dst[c * lanes] = src[c];
                 dst += KS_PAIR_GEOM * lanes;
                 src += KS_PAIR_GEOM;

@@ -35,7 +35,8 @@ static ks_status make_shells(const ks_system *sys, ks_eri_plan *p) {
                 const ks_shell *h = &b->shell[s];
                 if (h->l != l || h->n_prim != k) continue;
                 for (int32_t m = 0; m < 2 * l + 1; m++) p->ao_of_ext[h->ao + m] = ao + m;
-                p->shell[n++] = (ks_eri_shell){l, h->atom, h->n_prim, ao, h->ao, b->exponent + h->prim, b->coef + h->prim};
+                p->shell[n++] =
+                    (ks_eri_shell){l, h->atom, h->n_prim, ao, h->ao, b->exponent + h->prim, b->coef + h->prim};
                 ao += 2 * l + 1;
             }
         ao = round_up(ao, p->width);
@@ -48,13 +49,14 @@ done:
 static ks_status make_strips(ks_eri_plan *p) {
     ks_status st    = KS_OK;
     int32_t   n_max = 1;
-    for (int c = 0; c < KS_N_CLASS; c++) n_max += (p->ao_block[ks_class_la[c] + 1] - p->ao_block[ks_class_la[c]]) / KS_TILE_ROWS;
+    for (int c = 0; c < KS_N_CLASS; c++)
+        n_max += (p->ao_block[ks_class_la[c] + 1] - p->ao_block[ks_class_la[c]]) / KS_TILE_ROWS;
     KS_TRY(KS_ZNEW(p->strip, n_max));
     for (int c = 0; c < KS_N_CLASS; c++) {
         const int32_t *kb = &p->ao_block[ks_class_la[c]], *lb = &p->ao_block[ks_class_lb[c]];
         p->class_strip[c] = p->n_strip;
         for (int32_t k = kb[0]; k < kb[1] && lb[1] > lb[0]; k += KS_TILE_ROWS) {
-            const int32_t l_end = kb == lb ? lb[0] + round_up(k + KS_TILE_ROWS - lb[0], p->width) : lb[1];
+            const int32_t l_end    = kb == lb ? lb[0] + round_up(k + KS_TILE_ROWS - lb[0], p->width) : lb[1];
             p->strip[p->n_strip++] = (ks_eri_strip){k, lb[0], p->n_tile};
             p->n_tile += (l_end - lb[0]) / p->width;
         }
@@ -87,13 +89,14 @@ static int64_t rank_of(const ks_eri_plan *p, int32_t a, int32_t b, int32_t *cls,
     while (J + 1 < p->n_shell && p->shell[J + 1].ao <= b) J++;
     const ks_eri_pair *q  = &p->pair[p->pair_of[I * p->n_shell + J]];
     const int32_t      mi = a - p->shell[I].ao, mj = b - p->shell[J].ao;
-    *cls                  = q->cls;
-    *row                  = q->row + (I == J ? mi * (mi + 1) / 2 + mj : mi * (2 * p->shell[J].l + 1) + mj);
+    *cls = q->cls;
+    *row = q->row + (I == J ? mi * (mi + 1) / 2 + mj : mi * (2 * p->shell[J].l + 1) + mj);
     return *row;
 }
 
 double ks_eri_plan_value(const ks_eri_plan *p, const double *store, int64_t i, int64_t j, int64_t k, int64_t l) {
-    int32_t       a = p->ao_of_ext[i], b = p->ao_of_ext[j], c = p->ao_of_ext[k], d = p->ao_of_ext[l], t, cls, row_ij, row_kl, cls_kl;
+    int32_t a = p->ao_of_ext[i], b = p->ao_of_ext[j], c = p->ao_of_ext[k], d = p->ao_of_ext[l], t, cls, row_ij, row_kl,
+            cls_kl;
     if (a < b) t = a, a = b, b = t;
     if (c < d) t = c, c = d, d = t;
     if (rank_of(p, a, b, &cls, &row_ij) < rank_of(p, c, d, &cls_kl, &row_kl)) {
@@ -124,14 +127,15 @@ static ks_status make_pairs(ks_eri_plan *p) {
                 if (a->l != ks_class_la[c] || b->l != ks_class_lb[c]) continue;
                 ks_eri_pair *q = &p->pair[n];
                 int32_t      n_strip;
-                *q                              = (ks_eri_pair){.I = I, .J = J, .cls = c, .row = r, .prim = p->class_prim[c]};
-                q->n_tile                       = row_tiles(p, q, &n_strip);
-                q->offset                       = p->n_store;
-                p->pair_of[I * p->n_shell + J]  = n++;
+                *q        = (ks_eri_pair){.I = I, .J = J, .cls = c, .row = r, .prim = p->class_prim[c]};
+                q->n_tile = row_tiles(p, q, &n_strip);
+                q->offset = p->n_store;
+                p->pair_of[I * p->n_shell + J] = n++;
                 p->class_prim[c] += a->n_prim * b->n_prim;
                 for (int32_t mi = 0; mi < 2 * a->l + 1; mi++)
                     for (int32_t mj = 0; mj < (I == J ? mi + 1 : 2 * b->l + 1); mj++, q->n_row++)
-                        p->row[r++] = (ks_eri_row){a->ao + mi, b->ao + mj, q->n_tile, n_strip, ks_eri_row_place(p, c, a->ao + mi, b->ao + mj)};
+                        p->row[r++] = (ks_eri_row){a->ao + mi, b->ao + mj, q->n_tile, n_strip,
+                                                   ks_eri_row_place(p, c, a->ao + mi, b->ao + mj)};
                 p->n_store += (int64_t)q->n_row * q->n_tile * KS_TILE_ROWS * p->width;
             }
     }

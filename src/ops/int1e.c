@@ -30,8 +30,8 @@ static void copy_block(const double *blk, int na, int nb, int64_t n, int64_t a0,
         for (int j = 0; j < nb; j++) out[(a0 + i) * n + b0 + j] = out[(b0 + j) * n + a0 + i] = blk[i * nb + j];
 }
 
-ks_status ks_int1e_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T, double *V,
-                       double *dip) {
+ks_status ks_int1e_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
+                       double *V, double *dip) {
     ks_status           st    = KS_OK;
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
@@ -55,7 +55,8 @@ ks_status ks_int1e_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const
                 if (S) copy_block(s, na, nb, n, a->ao, b->ao, S + f * n * n);
                 if (T) copy_block(t, na, nb, n, a->ao, b->ao, T + f * n * n);
                 if (V) copy_block(v, na, nb, n, a->ao, b->ao, V + f * n * n);
-                for (int c = 0; dip && c < 3; c++) copy_block(d + 25 * c, na, nb, n, a->ao, b->ao, dip + (3 * f + c) * n * n);
+                for (int c = 0; dip && c < 3; c++)
+                    copy_block(d + 25 * c, na, nb, n, a->ao, b->ao, dip + (3 * f + c) * n * n);
             }
         }
 done:

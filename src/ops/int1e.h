@@ -12,7 +12,7 @@ typedef struct ks_int1e_job {
 } ks_int1e_job;
 
 /* Spherical blocks of shells a and b, row-major (2la+1, 2lb+1): S, T, V, and dip (3 blocks of 25). Each may be NULL. */
-typedef void ks_int1e_pair_fn(const ks_int1e_job *job, const ks_shell *a, const ks_shell *b, double *S, double *T, double *V,
-                              double *dip);
+typedef void     ks_int1e_pair_fn(const ks_int1e_job *job, const ks_shell *a, const ks_shell *b, double *S, double *T,
+                                  double *V, double *dip);
 ks_int1e_pair_fn ks_int1e_pair_base, ks_int1e_pair_avx2, ks_int1e_pair_avx512;
 #endif

@@ -16,9 +16,9 @@ enum { L_PAIR = 2 * KS_L_MAX, N_HERM = 35, N_CART2 = KS_CART_MAX * KS_CART_MAX }
 
 /* w[tuv] = sum_C -Z_C R_tuv(p, P - C), compact order */
 KS_LANE_FN void nuclei_l(int L, const ks_int1e_job *job, double p, const double P[3], double *w) {
-    ks_lane acc[N_HERM], r[N_HERM], base[L_PAIR + 1];
-    const int n_herm = KS_N_HERMITE(L);
-    const double *table = job->boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
+    ks_lane       acc[N_HERM], r[N_HERM], base[L_PAIR + 1];
+    const int     n_herm = KS_N_HERMITE(L);
+    const double *table  = job->boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
     for (int h = 0; h < n_herm; h++) acc[h] = ks_lane_set(0.0);
     for (int64_t c = 0; c < job->n_nuc; c += KS_LANES) {
         const ks_lane x = ks_lane_set(P[0]) - ks_lane_load(job->nuc + c);
@@ -38,11 +38,21 @@ KS_LANE_FN void nuclei_l(int L, const ks_int1e_job *job, double p, const double 
 
 static void nuclei(int L, const ks_int1e_job *job, double p, const double P[3], double *w) {
     switch (L) {
-    case 0: nuclei_l(0, job, p, P, w); break;
-    case 1: nuclei_l(1, job, p, P, w); break;
-    case 2: nuclei_l(2, job, p, P, w); break;
-    case 3: nuclei_l(3, job, p, P, w); break;
-    default: nuclei_l(4, job, p, P, w); break;
+    case 0:
+        nuclei_l(0, job, p, P, w);
+        break;
+    case 1:
+        nuclei_l(1, job, p, P, w);
+        break;
+    case 2:
+        nuclei_l(2, job, p, P, w);
+        break;
+    case 3:
+        nuclei_l(3, job, p, P, w);
+        break;
+    default:
+        nuclei_l(4, job, p, P, w);
+        break;
     }
 }
 

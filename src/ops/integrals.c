@@ -7,7 +7,8 @@ enum { MAX_FRAME = 1 << 20, MAX_DM = 1 << 16 };
 static ks_status check_system(const ks_ctx *ctx, const ks_system *sys, int64_t n_frame) {
     ks_status st = KS_OK;
     KS_CHECK(ctx && sys, KS_ERR_ARG, "integrals: NULL argument");
-    KS_CHECK(n_frame >= 0 && n_frame <= MAX_FRAME, KS_ERR_ARG, "n_frame=%lld, limit 0..%d", (long long)n_frame, MAX_FRAME);
+    KS_CHECK(n_frame >= 0 && n_frame <= MAX_FRAME, KS_ERR_ARG, "n_frame=%lld, limit 0..%d", (long long)n_frame,
+             MAX_FRAME);
     KS_CHECK(sys->basis.l_max <= KS_L_MAX && sys->guess.l_max <= KS_L_MAX, KS_ERR_UNSUPPORTED,
              "angular momentum %d, limit %d (s, p, d)",
              sys->basis.l_max > sys->guess.l_max ? sys->basis.l_max : sys->guess.l_max, KS_L_MAX);
@@ -18,10 +19,12 @@ done:
 /* Slots inside the pool; unique: no slot twice (a build would write it twice). */
 static ks_status check_slots(const ks_eri *eri, int64_t n_frame, const int32_t *slot, int unique) {
     ks_status st = KS_OK;
-    if (!slot) KS_CHECK(n_frame <= eri->capacity, KS_ERR_ARG, "n_frame=%lld, pool of %lld slots", (long long)n_frame, (long long)eri->capacity);
+    if (!slot)
+        KS_CHECK(n_frame <= eri->capacity, KS_ERR_ARG, "n_frame=%lld, pool of %lld slots", (long long)n_frame,
+                 (long long)eri->capacity);
     for (int64_t f = 0; slot && f < n_frame; f++) {
-        KS_CHECK(slot[f] >= 0 && slot[f] < eri->capacity, KS_ERR_ARG, "slot[%lld]=%d, limit 0..%lld", (long long)f, slot[f],
-                 (long long)eri->capacity - 1);
+        KS_CHECK(slot[f] >= 0 && slot[f] < eri->capacity, KS_ERR_ARG, "slot[%lld]=%d, limit 0..%lld", (long long)f,
+                 slot[f], (long long)eri->capacity - 1);
         for (int64_t g = 0; unique && g < f; g++)
             KS_CHECK(slot[g] != slot[f], KS_ERR_ARG, "slot %d given twice", slot[f]);
     }
@@ -29,8 +32,8 @@ done:
     return st;
 }
 
-ks_status ks_int1e(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T, double *V,
-                   double *dip) {
+ks_status ks_int1e(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
+                   double *V, double *dip) {
     ks_status st = KS_OK;
     KS_TRY(check_system(ctx, sys, n_frame));
     if (n_frame == 0) goto done;
@@ -57,7 +60,8 @@ ks_status ks_eri_create(ks_ctx *ctx, const ks_system *sys, int64_t capacity, ks_
     ks_eri   *eri = NULL;
     KS_CHECK(out, KS_ERR_ARG, "eri: NULL argument");
     KS_TRY(check_system(ctx, sys, 0));
-    KS_CHECK(capacity >= 0 && capacity <= MAX_FRAME, KS_ERR_ARG, "capacity=%lld, limit 0..%d", (long long)capacity, MAX_FRAME);
+    KS_CHECK(capacity >= 0 && capacity <= MAX_FRAME, KS_ERR_ARG, "capacity=%lld, limit 0..%d", (long long)capacity,
+             MAX_FRAME);
     KS_SLOT(ctx, integrals, eri_open);
     KS_TRY(KS_ZNEW(eri, 1));
     *eri = (ks_eri){ctx, sys, capacity, NULL};
@@ -113,8 +117,8 @@ done:
     return st;
 }
 
-ks_status ks_jk(ks_ctx *ctx, const ks_eri *eri, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *D, double *J,
-                double *K) {
+ks_status ks_jk(ks_ctx *ctx, const ks_eri *eri, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *D,
+                double *J, double *K) {
     ks_status st = KS_OK;
     KS_TRY(check_jk(ctx, eri, n_frame, slot, n_dm));
     if (n_frame == 0 || n_dm == 0 || (!J && !K)) goto done;
@@ -126,8 +130,8 @@ done:
 }
 
 /* <J_bar, J[D]> + <K_bar, K[D]> = <J[J_bar] + K[K_bar], D>: both maps are symmetric, because (ij|kl) = (kl|ij). */
-ks_status ks_jk_adj(ks_ctx *ctx, const ks_eri *eri, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *J_bar,
-                    const double *K_bar, double *D_bar) {
+ks_status ks_jk_adj(ks_ctx *ctx, const ks_eri *eri, int64_t n_frame, const int32_t *slot, int64_t n_dm,
+                    const double *J_bar, const double *K_bar, double *D_bar) {
     ks_status st = KS_OK;
     KS_TRY(check_jk(ctx, eri, n_frame, slot, n_dm));
     if (n_frame == 0 || n_dm == 0 || (!J_bar && !K_bar)) goto done;

@@ -14,7 +14,8 @@ static void pack_density(const ks_eri_plan *p, const double *D, double *DK) {
     const int64_t n = p->n_ao, np = p->n_pad;
     memset(DK, 0, (size_t)(np * np) * sizeof *DK);
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < n; j++) DK[p->ao_of_ext[i] * np + p->ao_of_ext[j]] = 0.5 * (D[i * n + j] + D[j * n + i]);
+        for (int64_t j = 0; j < n; j++)
+            DK[p->ao_of_ext[i] * np + p->ao_of_ext[j]] = 0.5 * (D[i * n + j] + D[j * n + i]);
 }
 
 static void pack_tiles(const ks_eri_plan *p, const double *D, double *DJ) {
@@ -95,15 +96,15 @@ static void run_chunk(const jk_layout *lay, const jk_job *job, int64_t item, int
     const int64_t      frame = item / lay->n_group, slot = job->slot ? job->slot[frame] : frame;
     double            *acc = work + (1 + chunk) * lay->size * lay->n_one;
     memset(acc, 0, (size_t)(lay->size * lay->n_one) * sizeof *acc);
-    p->isa->jk(p, p->chunk_row[chunk], p->chunk_row[chunk + 1], job->eri->store + slot * p->n_store + p->chunk_offset[chunk],
-               group_size(lay, job, item), lay->n_one, job->J ? work : NULL, job->K ? work + lay->n_tile : NULL, acc,
-               acc + lay->n_tile, tmp);
+    p->isa->jk(p, p->chunk_row[chunk], p->chunk_row[chunk + 1],
+               job->eri->store + slot * p->n_store + p->chunk_offset[chunk], group_size(lay, job, item), lay->n_one,
+               job->J ? work : NULL, job->K ? work + lay->n_tile : NULL, acc, acc + lay->n_tile, tmp);
 }
 
 static void store_results(const jk_layout *lay, const jk_job *job, int64_t item, double *work, double *tmp) {
-    const ks_eri_plan *p  = job->eri->plan;
-    const int64_t      n2 = (int64_t)p->n_ao * p->n_ao, m0 = first_matrix(lay, job, item), n_acc = lay->size * lay->n_one;
-    double            *acc = work + n_acc;
+    const ks_eri_plan *p = job->eri->plan;
+    const int64_t n2 = (int64_t)p->n_ao * p->n_ao, m0 = first_matrix(lay, job, item), n_acc = lay->size * lay->n_one;
+    double       *acc = work + n_acc;
     for (int64_t c = 1; c < p->n_chunk; c++)
         for (int64_t i = 0; i < n_acc; i++) acc[i] += acc[c * n_acc + i];
     for (int m = 0, n = group_size(lay, job, item); m < n; m++, acc += lay->n_one) {
@@ -118,9 +119,9 @@ static ks_status jk_run(ks_ctx *ctx, int64_t n_frame, const jk_job *job) {
     const ks_eri_plan  *p     = job->eri->plan;
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
-    jk_layout           lay   = {.n_tile = (int64_t)p->n_tile * KS_TILE_ROWS * p->width, .n_sq = (int64_t)p->n_pad * p->n_pad};
-    int64_t             n_all, n_at_once;
-    double             *work = NULL, *tmp = NULL;
+    jk_layout lay = {.n_tile = (int64_t)p->n_tile * KS_TILE_ROWS * p->width, .n_sq = (int64_t)p->n_pad * p->n_pad};
+    int64_t   n_all, n_at_once;
+    double   *work = NULL, *tmp = NULL;
     lay.n_one    = lay.n_tile + lay.n_sq;
     lay.size     = job->n_dm < KS_DM_MAX ? (int)job->n_dm : KS_DM_MAX;
     lay.n_group  = (job->n_dm + lay.size - 1) / lay.size;
@@ -150,14 +151,14 @@ done:
     return st;
 }
 
-ks_status ks_jk_cpu(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *D, double *J,
-                    double *K) {
+ks_status ks_jk_cpu(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *D,
+                    double *J, double *K) {
     const jk_job job = {impl, slot, n_dm, D, D, J, K, 0};
     return jk_run(ctx, n_frame, &job);
 }
 
-ks_status ks_jk_adj_cpu(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *J_bar,
-                        const double *K_bar, double *D_bar) {
+ks_status ks_jk_adj_cpu(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm,
+                        const double *J_bar, const double *K_bar, double *D_bar) {
     const jk_job job = {impl, slot, n_dm, J_bar, K_bar, J_bar ? D_bar : NULL, K_bar ? D_bar : NULL, 1};
     return jk_run(ctx, n_frame, &job);
 }

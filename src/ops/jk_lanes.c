@@ -26,8 +26,8 @@ KS_LANE_FN ks_lane strip_j(int64_t n, const double *v, const double *DJ, double 
 }
 
 /* K of one strip of four rows k: W columns at a time in W / KS_LANES vectors. */
-KS_LANE_FN void strip_k(int W, int64_t n_tile, const double *v, int64_t k0, int64_t l0, const double *di, const double *dj,
-                        double *xi, double *xj) {
+KS_LANE_FN void strip_k(int W, int64_t n_tile, const double *v, int64_t k0, int64_t l0, const double *di,
+                        const double *dj, double *xi, double *xj) {
     ks_lane ai[KS_TILE_ROWS], aj[KS_TILE_ROWS], bi[KS_TILE_ROWS], bj[KS_TILE_ROWS];
     for (int k = 0; k < KS_TILE_ROWS; k++) {
         ai[k] = aj[k] = ks_lane_set(0.0);
@@ -63,10 +63,10 @@ KS_LANE_FN void strip_k(int W, int64_t n_tile, const double *v, int64_t k0, int6
 
 /* Rows row0..row1 of the store, which starts with row0. Density m of n_dm has DJ, Y (tile order) and DK, X (n_pad, n_pad) at
  * m * stride; DJ or DK NULL: not wanted. tmp: n_dm * n_pad. */
-void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm, int64_t stride,
-                             const double *DJ, const double *DK, double *Y, double *X, double *tmp);
-void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm, int64_t stride,
-                             const double *DJ, const double *DK, double *Y, double *X, double *tmp) {
+void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm,
+                             int64_t stride, const double *DJ, const double *DK, double *Y, double *X, double *tmp);
+void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1, const double *store, int n_dm,
+                             int64_t stride, const double *DJ, const double *DK, double *Y, double *X, double *tmp) {
     enum { W = KS_LANES < 4 ? 4 : KS_LANES };
     const int64_t n = plan->n_pad;
     ks_lane       dot[KS_DM_MAX];
@@ -78,11 +78,12 @@ void KS_ISA_NAME(ks_jk_rows)(const ks_eri_plan *plan, int64_t row0, int64_t row1
         for (int32_t u = 0; u < row->n_strip; u++) {
             const ks_eri_strip *sp  = &plan->strip[u];
             const int32_t       end = sp[1].tile < row->n_tile ? sp[1].tile : row->n_tile;
-            const int64_t       at = (int64_t)sp->tile * KS_TILE_ROWS * W, n_value = (int64_t)(end - sp->tile) * KS_TILE_ROWS * W;
+            const int64_t       at  = (int64_t)sp->tile * KS_TILE_ROWS * W,
+                          n_value   = (int64_t)(end - sp->tile) * KS_TILE_ROWS * W;
             for (int m = 0; m < n_dm; m++) {
                 if (DK) {
-                    const double *D  = DK + m * stride;
-                    double       *xi = X + m * stride + row->i * n, *xj = diag ? tmp + m * n : X + m * stride + row->j * n;
+                    const double *D = DK + m * stride;
+                    double *xi = X + m * stride + row->i * n, *xj = diag ? tmp + m * n : X + m * stride + row->j * n;
                     strip_k(W, end - sp->tile, store + at, sp->k0, sp->l0, D + row->i * n, D + row->j * n, xi, xj);
                 }
                 if (DJ) {

@@ -24,25 +24,44 @@ KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
     const double *r = table + (int)row * KS_BOYS_ROW;
     for (int c = 0; c < 8; c++) out[c] = r[c];
 }
-#elif KS_LANES == 4 && defined(__AVX2__)
+#elif defined(__AVX2__)
 #include <immintrin.h>
-KS_LANE_FN int  ks_boys_any(ks_lane_i mask) { return _mm256_movemask_pd((__m256d)mask); }
-KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
-    const __m128i  i4 = _mm_slli_epi32(_mm256_cvttpd_epi32((__m256d)row), 3);
+/* Four lanes; i4: first elements of the rows. */
+KS_LANE_FN void ks_boys_rows4(const double *table, __m128i i4, __m256d out[8]) {
     const uint64_t lo = (uint64_t)_mm_cvtsi128_si64(i4), hi = (uint64_t)_mm_extract_epi64(i4, 1);
-    const double  *r0 = table + (uint32_t)lo, *r1 = table + (lo >> 32), *r2 = table + (uint32_t)hi, *r3 = table + (hi >> 32);
+    const double  *r0 = table + (uint32_t)lo, *r1 = table + (lo >> 32), *r2 = table + (uint32_t)hi,
+                 *r3 = table + (hi >> 32);
     for (int c = 0; c < 8; c += 4) {
         /* rows 0 and 2 share one register's halves, so that the transpose needs four shuffles only */
         const __m256d a = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r0 + c)), _mm_load_pd(r2 + c), 1);
         const __m256d b = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r1 + c)), _mm_load_pd(r3 + c), 1);
-        const __m256d d = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r0 + c + 2)), _mm_load_pd(r2 + c + 2), 1);
-        const __m256d e = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r1 + c + 2)), _mm_load_pd(r3 + c + 2), 1);
-        out[c + 0] = (ks_lane)_mm256_unpacklo_pd(a, b);
-        out[c + 1] = (ks_lane)_mm256_unpackhi_pd(a, b);
-        out[c + 2] = (ks_lane)_mm256_unpacklo_pd(d, e);
-        out[c + 3] = (ks_lane)_mm256_unpackhi_pd(d, e);
+        const __m256d d =
+            _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r0 + c + 2)), _mm_load_pd(r2 + c + 2), 1);
+        const __m256d e =
+            _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(r1 + c + 2)), _mm_load_pd(r3 + c + 2), 1);
+        out[c + 0] = _mm256_unpacklo_pd(a, b);
+        out[c + 1] = _mm256_unpackhi_pd(a, b);
+        out[c + 2] = _mm256_unpacklo_pd(d, e);
+        out[c + 3] = _mm256_unpackhi_pd(d, e);
     }
 }
+#if KS_LANES == 4
+KS_LANE_FN int  ks_boys_any(ks_lane_i mask) { return _mm256_movemask_pd((__m256d)mask); }
+KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
+    __m256d t[8];
+    ks_boys_rows4(table, _mm_slli_epi32(_mm256_cvttpd_epi32((__m256d)row), 3), t);
+    for (int c = 0; c < 8; c++) out[c] = (ks_lane)t[c];
+}
+#else
+KS_LANE_FN int  ks_boys_any(ks_lane_i mask) { return _mm512_movepi64_mask((__m512i)mask); }
+KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
+    const __m256i i8 = _mm256_slli_epi32(_mm512_cvttpd_epi32((__m512d)row), 3);
+    __m256d       lo[8], hi[8];
+    ks_boys_rows4(table, _mm256_castsi256_si128(i8), lo);
+    ks_boys_rows4(table, _mm256_extracti128_si256(i8, 1), hi);
+    for (int c = 0; c < 8; c++) out[c] = (ks_lane)_mm512_insertf64x4(_mm512_castpd256_pd512(lo[c]), hi[c], 1);
+}
+#endif
 #else
 KS_LANE_FN int  ks_boys_any(ks_lane_i mask) { return ks_lane_any(mask); }
 KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
@@ -63,8 +82,9 @@ KS_LANE_FN void ks_boys(int L, const double *table, ks_lane T, ks_lane *F) {
     const ks_lane_i far   = ~ks_lane_lt(T, ks_lane_set(t_max));
     const ks_lane   tc    = ks_lane_select(far, ks_lane_set(t_max), T);
     /* round to the nearest row by the 2^52 trick; the sum carries the integer in its low mantissa bits */
-    const ks_lane row = (tc * ks_lane_set(KS_BOYS_PER_UNIT) + ks_lane_set(6755399441055744.0)) - ks_lane_set(6755399441055744.0);
-    const ks_lane d   = tc - row * ks_lane_set(1.0 / KS_BOYS_PER_UNIT);
+    const ks_lane row =
+        (tc * ks_lane_set(KS_BOYS_PER_UNIT) + ks_lane_set(6755399441055744.0)) - ks_lane_set(6755399441055744.0);
+    const ks_lane d = tc - row * ks_lane_set(1.0 / KS_BOYS_PER_UNIT);
     ks_lane       c[8], f, e = ks_lane_set(0.0);
     ks_boys_rows(table, row, c);
     f = ((((((c[6] * d + c[5]) * d) + c[4]) * d + c[3]) * d + c[2]) * d + c[1]) * d + c[0];

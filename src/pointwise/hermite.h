@@ -39,7 +39,7 @@ KS_LANE_FN void ks_hermite_e(int i_max, int j_max, double p, double xpa, double 
 
 /* Powers (x, y, z) of Cartesian component c of angular momentum l; order xx xy xz yy yz zz. */
 KS_LANE_FN void ks_cart_power(int l, int c, int pow[3]) {
-    int n = 0;
+    int n  = 0;
     pow[0] = pow[1] = pow[2] = 0;
     for (int x = l; x >= 0; x--)
         for (int y = l - x; y >= 0; y--, n++)
@@ -74,14 +74,20 @@ KS_LANE_FN int ks_sph_terms(int l, int m, ks_sph_term out[3]) {
         return 1;
     }
     switch (m) {
-    case 0: out[0] = (ks_sph_term){1, KS_SPH_D}; return 1;
-    case 1: out[0] = (ks_sph_term){4, KS_SPH_D}; return 1;
+    case 0:
+        out[0] = (ks_sph_term){1, KS_SPH_D};
+        return 1;
+    case 1:
+        out[0] = (ks_sph_term){4, KS_SPH_D};
+        return 1;
     case 2:
         out[0] = (ks_sph_term){5, 2.0 * KS_SPH_D0};
         out[1] = (ks_sph_term){0, -KS_SPH_D0};
         out[2] = (ks_sph_term){3, -KS_SPH_D0};
         return 3;
-    case 3: out[0] = (ks_sph_term){2, KS_SPH_D}; return 1;
+    case 3:
+        out[0] = (ks_sph_term){2, KS_SPH_D};
+        return 1;
     default:
         out[0] = (ks_sph_term){0, KS_SPH_D2};
         out[1] = (ks_sph_term){3, -KS_SPH_D2};

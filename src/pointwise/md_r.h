@@ -49,10 +49,8 @@ KS_LANE_FN void ks_md_r_sweep(int degree, int N, ks_lane x, ks_lane y, ks_lane z
             KS_UNROLL
             for (int v = w; v >= 0; v--) {
                 const ks_lane s = ks_md_r_step(k - w, w - v, v, x, y, z, r);
-                if (cube)
-                    cube[(k - w) * N * N + (w - v) * N + v] = s;
-                else
-                    r[ks_hermite_index(k - w, w - v, v)] = s;
+                if (cube) cube[(k - w) * N * N + (w - v) * N + v] = s;
+                else r[ks_hermite_index(k - w, w - v, v)] = s;
             }
         }
     }

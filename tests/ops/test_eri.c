@@ -29,7 +29,8 @@ static double error_of(const ks_eri *eri, int32_t slot, const int_data *d, const
 /* The store is filled with NaN before the build: every place that J and K read must be written. */
 static void poison(ks_eri *eri) {
     const ks_eri_cpu *e = ((struct ks_eri *)eri)->impl;
-    if (!strcmp(t_op_backend(), "cpu")) memset(e->store, 0xff, (size_t)(eri->capacity * e->plan->n_store) * sizeof(double));
+    if (!strcmp(t_op_backend(), "cpu"))
+        memset(e->store, 0xff, (size_t)(eri->capacity * e->plan->n_store) * sizeof(double));
 }
 
 /* Threshold 1e-15 a primitive quartet, at most a few hundred of them left out, and values up to 5 (hard: 280) rounded in both
@@ -47,7 +48,7 @@ static void test_golden(const char *name) {
     T_CLOSE(err, 0.0, 2e-13 + 4e-15 * big, 0.0);
     T_OK(ks_eri_bytes(d.sys, &bytes));
     if (!strcmp(t_op_backend(), "cpu")) {
-        const ks_eri_cpu *e = eri->impl;
+        const ks_eri_cpu *e   = eri->impl;
         int64_t           bad = 0;
         for (int64_t i = 0; i < e->plan->n_store; i++) bad += !(fabs(e->store[i]) < 1e6);
         T_CHECK(bad == 0, "%lld places not written", (long long)bad);
@@ -71,7 +72,8 @@ static void test_order_and_shift(void) {
     for (int64_t s = 0; s < d.n_shell; s++)
         for (int m = 0; m < 2 * d.own_shell[s].l + 1; m++)
             ao_of[d.own_shell[s].ao + m] = r.own_shell[d.n_shell - 1 - s].ao + m;
-    for (int64_t i = 0; i < 3 * r.n_atom; i++) r.pos[i] += i % 3 == 0 ? 4.0 : -2.0; /* exact in binary for most coordinates */
+    for (int64_t i = 0; i < 3 * r.n_atom; i++)
+        r.pos[i] += i % 3 == 0 ? 4.0 : -2.0; /* exact in binary for most coordinates */
     T_OK(ks_eri_create(ctx, r.sys, 1, &eri));
     T_OK(ks_eri_build(ctx, eri, 1, NULL, r.pos));
     T_CLOSE(error_of(eri, 0, &d, ao_of), 0.0, 2e-13 + 4e-15 * largest(&d), 0.0);

@@ -21,10 +21,14 @@ static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     switch (k) {
-    case 0: return ks_int1e(c->ctx, data.sys, -1, in[0], out[0], NULL, NULL, NULL);
-    case 1: return ks_int1e(c->ctx, NULL, 1, in[0], out[0], NULL, NULL, NULL);
-    case 2: return ks_int1e(c->ctx, data.sys, 1, NULL, out[0], NULL, NULL, NULL);
-    default: return ks_int1e_guess(c->ctx, data.sys, 1, in[0], NULL);
+    case 0:
+        return ks_int1e(c->ctx, data.sys, -1, in[0], out[0], NULL, NULL, NULL);
+    case 1:
+        return ks_int1e(c->ctx, NULL, 1, in[0], out[0], NULL, NULL, NULL);
+    case 2:
+        return ks_int1e(c->ctx, data.sys, 1, NULL, out[0], NULL, NULL, NULL);
+    default:
+        return ks_int1e_guess(c->ctx, data.sys, 1, in[0], NULL);
     }
 }
 static void golden(const t_case *c, double *const in[], double *const ref[]) {
@@ -35,11 +39,20 @@ static void golden(const t_case *c, double *const in[], double *const ref[]) {
 }
 
 /* Relative to the largest element of each array (|V| 70, |T| 30, in the hard set 1e5): both codes round sums of that size. */
-static const t_op op = {.name = "int1e", .n = 1, .n_size = 4, .sizes = {0, 1, 2, 9}, .build = build, .fwd = fwd, .golden = golden,
-                        .bad = bad, .n_bad = 4,
-                        .in  = {{.name = "pos", .fill = fill_pos}},
-                        .out = {{.name = "S", .tol = 1e-14}, {.name = "T", .tol = 1e-14}, {.name = "V", .tol = 1e-14},
-                                {.name = "dip", .tol = 1e-14}}};
+static const t_op op = {.name   = "int1e",
+                        .n      = 1,
+                        .n_size = 4,
+                        .sizes  = {0, 1, 2, 9},
+                        .build  = build,
+                        .fwd    = fwd,
+                        .golden = golden,
+                        .bad    = bad,
+                        .n_bad  = 4,
+                        .in     = {{.name = "pos", .fill = fill_pos}},
+                        .out    = {{.name = "S", .tol = 1e-14},
+                                   {.name = "T", .tol = 1e-14},
+                                   {.name = "V", .tol = 1e-14},
+                                   {.name = "dip", .tol = 1e-14}}};
 
 static void run(const char *name) {
     printf("-- %s\n", name);
@@ -69,7 +82,8 @@ static void test_shift(void) {
     T_CLOSE(max_diff(n2, a, b), 0.0, 1e-12, 0.0);
     T_CLOSE(max_diff(n2, a + n2, b + n2), 0.0, 1e-11, 0.0);
     T_CLOSE(max_diff(n2, a + 2 * n2, b + 2 * n2), 0.0, 1e-11, 0.0);
-    for (int64_t i = 0; i < 3 * n2; i++) worst = t_worse(worst, fabs(b[3 * n2 + i] - a[3 * n2 + i] - R[i / n2] * a[i % n2]));
+    for (int64_t i = 0; i < 3 * n2; i++)
+        worst = t_worse(worst, fabs(b[3 * n2 + i] - a[3 * n2 + i] - R[i / n2] * a[i % n2]));
     T_CLOSE(worst, 0.0, 1e-11, 0.0);
     free(a);
     int_data_close(&data);
@@ -83,7 +97,7 @@ static void test_guess(void) {
     int_data_open("water", &data);
     const ks_system *sys = data.sys;
     const int64_t    n = sys->n_ao, m = sys->guess.n_ao;
-    double          *S = malloc((size_t)(2 * n * m) * sizeof *S), pos[18];
+    double          *S      = malloc((size_t)(2 * n * m) * sizeof *S), pos[18];
     int              n_zero = 0, n_large = 0;
     memcpy(pos, data.pos, sizeof pos / 2);
     memcpy(pos + 9, data.pos, sizeof pos / 2);

@@ -25,7 +25,7 @@ static ks_status build(t_case *c) {
 done:
     return st;
 }
-static void drop(t_case *c) { ks_eri_destroy((ks_eri **)&c->user); }
+static void      drop(t_case *c) { ks_eri_destroy((ks_eri **)&c->user); }
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
     return ks_jk(c->ctx, c->user, 1, NULL, c->n, in[0], out[0], out[1]);
 }
@@ -37,13 +37,20 @@ static ks_status adj(t_case *c, void *const in[], void *const saved[], void *con
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     const int32_t far[1] = {1}, neg[1] = {-1};
     switch (k) {
-    case 0: return ks_jk(c->ctx, c->user, 2, NULL, 1, in[0], out[0], out[1]);
-    case 1: return ks_jk(c->ctx, c->user, 1, far, 1, in[0], out[0], out[1]);
-    case 2: return ks_jk(c->ctx, c->user, 1, neg, 1, in[0], out[0], out[1]);
-    case 3: return ks_jk(c->ctx, c->user, 1, NULL, -1, in[0], out[0], out[1]);
-    case 4: return ks_jk(c->ctx, NULL, 1, NULL, 1, in[0], out[0], out[1]);
-    case 5: return ks_jk(c->ctx, c->user, 1, NULL, 1, NULL, out[0], out[1]);
-    default: return ks_jk_adj(c->ctx, c->user, 1, NULL, 1, in[0], NULL, NULL);
+    case 0:
+        return ks_jk(c->ctx, c->user, 2, NULL, 1, in[0], out[0], out[1]);
+    case 1:
+        return ks_jk(c->ctx, c->user, 1, far, 1, in[0], out[0], out[1]);
+    case 2:
+        return ks_jk(c->ctx, c->user, 1, neg, 1, in[0], out[0], out[1]);
+    case 3:
+        return ks_jk(c->ctx, c->user, 1, NULL, -1, in[0], out[0], out[1]);
+    case 4:
+        return ks_jk(c->ctx, NULL, 1, NULL, 1, in[0], out[0], out[1]);
+    case 5:
+        return ks_jk(c->ctx, c->user, 1, NULL, 1, NULL, out[0], out[1]);
+    default:
+        return ks_jk_adj(c->ctx, c->user, 1, NULL, 1, in[0], NULL, NULL);
     }
 }
 static void golden(const t_case *c, double *const in[], double *const ref[]) {
@@ -56,10 +63,20 @@ static void golden(const t_case *c, double *const in[], double *const ref[]) {
 }
 /* Relative to the largest element: sums of 600 to 1,100 products of size one, each integral good to 1e-14 in both codes;
  * measured 1e-14. */
-static const t_op op = {.name = "jk", .flags = T_LINEAR, .n = 1, .n_size = 5, .sizes = {0, 1, 2, 4, 7}, .build = build, .drop = drop,
-                        .fwd = fwd, .adj = adj, .golden = golden, .bad = bad, .n_bad = 7,
-                        .in  = {{.name = "D", .diff = 1, .fill = fill_D, .project = symmetrise, .tol = 1e-14}},
-                        .out = {{.name = "J", .diff = 1, .tol = 5e-14}, {.name = "K", .diff = 1, .tol = 5e-14}}};
+static const t_op op = {.name   = "jk",
+                        .flags  = T_LINEAR,
+                        .n      = 1,
+                        .n_size = 5,
+                        .sizes  = {0, 1, 2, 4, 7},
+                        .build  = build,
+                        .drop   = drop,
+                        .fwd    = fwd,
+                        .adj    = adj,
+                        .golden = golden,
+                        .bad    = bad,
+                        .n_bad  = 7,
+                        .in     = {{.name = "D", .diff = 1, .fill = fill_D, .project = symmetrise, .tol = 1e-14}},
+                        .out    = {{.name = "J", .diff = 1, .tol = 5e-14}, {.name = "K", .diff = 1, .tol = 5e-14}}};
 
 static void run(const char *name) {
     printf("-- %s\n", name);
@@ -79,8 +96,9 @@ static void test_slots(void) {
     int_data_open("water", &data);
     const int64_t n2 = data.n_ao * data.n_ao, n3 = 3 * data.n_atom;
     double       *pos = malloc((size_t)(B * n3) * sizeof *pos), *D = malloc((size_t)(B * DM * n2) * sizeof *D);
-    double       *JK = malloc((size_t)(2 * B * DM * n2) * sizeof *JK), *ref = malloc((size_t)(2 * B * DM * n2) * sizeof *ref);
-    for (int64_t i = 0; i < B * n3; i++) pos[i] = data.pos[i % n3] + 0.2 * ks_rng_uniform(3, KS_STREAM_TEST, 1, (uint64_t)i);
+    double *JK = malloc((size_t)(2 * B * DM * n2) * sizeof *JK), *ref = malloc((size_t)(2 * B * DM * n2) * sizeof *ref);
+    for (int64_t i = 0; i < B * n3; i++)
+        pos[i] = data.pos[i % n3] + 0.2 * ks_rng_uniform(3, KS_STREAM_TEST, 1, (uint64_t)i);
     for (int64_t i = 0; i < B * DM * n2; i++) D[i] = ks_rng_uniform(3, KS_STREAM_TEST, 2, (uint64_t)i);
     for (int64_t m = 0; m < B * DM; m++)
         for (int64_t i = 0, n = data.n_ao; i < n; i++)
@@ -119,7 +137,7 @@ static void test_definition(void) {
     ks_ctx *ctx = t_op_ctx(1);
     ks_eri *eri = NULL;
     int_data_open("hard", &data);
-    const int64_t n = data.n_ao;
+    const int64_t n  = data.n_ao;
     double       *JK = malloc((size_t)(2 * n * n) * sizeof *JK), worst_j = 0.0, worst_k = 0.0;
     T_OK(ks_eri_create(ctx, data.sys, 1, &eri));
     T_OK(ks_eri_build(ctx, eri, 1, NULL, data.pos));
@@ -129,7 +147,8 @@ static void test_definition(void) {
             double J = 0.0, K = 0.0, v = 0.0, w = 0.0;
             for (int64_t k = 0; k < n; k++)
                 for (int64_t l = 0; l < n; l++) {
-                    if (ks_eri_value(eri, 0, i, j, k, l, &v) != KS_OK || ks_eri_value(eri, 0, i, k, j, l, &w) != KS_OK) v = NAN;
+                    if (ks_eri_value(eri, 0, i, j, k, l, &v) != KS_OK || ks_eri_value(eri, 0, i, k, j, l, &w) != KS_OK)
+                        v = NAN;
                     J += v * data.M[k * n + l];
                     K += w * data.M[k * n + l];
                 }

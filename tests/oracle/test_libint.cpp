@@ -26,13 +26,15 @@ static void make_case(Case &c, int n_atom, int n_shell) {
     std::memset(&c.sys, 0, sizeof c.sys);
     for (int a = 0; a < n_atom; a++) {
         const double size = a == 2 ? 20.0 : 1.5;
-        for (int d = 0; d < 3; d++) c.pos.push_back(a == 1 ? c.pos[(size_t)d] : uni(-size, size)); /* atom 1 on atom 0 */
+        for (int d = 0; d < 3; d++)
+            c.pos.push_back(a == 1 ? c.pos[(size_t)d] : uni(-size, size)); /* atom 1 on atom 0 */
         c.Z.push_back(1 + (int32_t)uni(0, 8.99));
     }
     int32_t ao = 0;
     for (int s = 0; s < n_shell; s++) {
-        const int32_t l = (int32_t)uni(0, 2.999), n = 1 + (int32_t)uni(0, 3.999), atom = (int32_t)uni(0, n_atom - 0.001);
-        const int32_t first = (int32_t)c.exponent.size();
+        const int32_t l = (int32_t)uni(0, 2.999), n = 1 + (int32_t)uni(0, 3.999),
+                      atom             = (int32_t)uni(0, n_atom - 0.001);
+        const int32_t            first = (int32_t)c.exponent.size();
         libint2::svector<double> alpha, raw;
         double                   norm = 0.0;
         for (int k = 0; k < n; k++) {
@@ -45,7 +47,8 @@ static void make_case(Case &c, int n_atom, int n_shell) {
         }
         for (int k = 0; k < n; k++)
             for (int m = 0; m < n; m++)
-                norm += c.coef[(size_t)(first + k)] * c.coef[(size_t)(first + m)] * 0.5 * std::tgamma(l + 1.5) / std::pow(alpha[k] + alpha[m], l + 1.5);
+                norm += c.coef[(size_t)(first + k)] * c.coef[(size_t)(first + m)] * 0.5 * std::tgamma(l + 1.5) /
+                        std::pow(alpha[k] + alpha[m], l + 1.5);
         for (int k = 0; k < n; k++) c.coef[(size_t)(first + k)] /= std::sqrt(norm);
         c.shell.push_back(ks_shell{atom, l, n, first, ao});
         ao += 2 * l + 1;
@@ -55,15 +58,16 @@ static void make_case(Case &c, int n_atom, int n_shell) {
     c.sys.n_atom = n_atom;
     c.sys.Z      = c.Z.data();
     c.sys.n_ao   = ao;
-    c.sys.basis  = ks_shells{n_shell, (int64_t)c.exponent.size(), ao, 2, c.shell.data(), c.exponent.data(), c.coef.data()};
+    c.sys.basis =
+        ks_shells{n_shell, (int64_t)c.exponent.size(), ao, 2, c.shell.data(), c.exponent.data(), c.coef.data()};
 }
 
 /* The largest error and the largest value of one kind of integral in one case. */
 struct Worst {
     double error = 0.0, value = 0.0;
     void   add(double ref, double ours) {
-        error = t_worse(error, std::fabs(ref - ours));
-        value = std::fmax(value, std::fabs(ref));
+          error = t_worse(error, std::fabs(ref - ours));
+          value = std::fmax(value, std::fabs(ref));
     }
 };
 
@@ -82,13 +86,15 @@ static void run(ks_ctx *ctx, double worst[4]) {
     const size_t        ns = c.shell.size();
     std::vector<double> out((size_t)(3 * n2));
     T_OK(ks_int1e(ctx, &c.sys, 1, c.pos.data(), &out[0], &out[(size_t)n2], &out[(size_t)(2 * n2)], NULL));
-    const libint2::Operator op[3] = {libint2::Operator::overlap, libint2::Operator::kinetic, libint2::Operator::nuclear};
+    const libint2::Operator op[3] = {libint2::Operator::overlap, libint2::Operator::kinetic,
+                                     libint2::Operator::nuclear};
     for (int k = 0; k < 3; k++) {
         libint2::Engine engine(op[k], 4, 2);
         engine.set_precision(0.0);
         if (k == 2) {
             std::vector<std::pair<double, std::array<double, 3>>> q;
-            for (size_t a = 0; a < c.Z.size(); a++) q.push_back({(double)c.Z[a], {{c.pos[3 * a], c.pos[3 * a + 1], c.pos[3 * a + 2]}}});
+            for (size_t a = 0; a < c.Z.size(); a++)
+                q.push_back({(double)c.Z[a], {{c.pos[3 * a], c.pos[3 * a + 1], c.pos[3 * a + 2]}}});
             engine.set_params(q);
         }
         for (size_t a = 0; a < ns; a++)
@@ -114,8 +120,8 @@ static void run(ks_ctx *ctx, double worst[4]) {
                             for (int k = 0; k < 2 * c.shell[d].l + 1; k++)
                                 for (int l = 0; l < 2 * c.shell[e].l + 1; l++, at++) {
                                     double v = 0.0;
-                                    if (ks_eri_value(eri, 0, c.shell[a].ao + i, c.shell[b].ao + j, c.shell[d].ao + k, c.shell[e].ao + l,
-                                                     &v) != KS_OK)
+                                    if (ks_eri_value(eri, 0, c.shell[a].ao + i, c.shell[b].ao + j, c.shell[d].ao + k,
+                                                     c.shell[e].ao + l, &v) != KS_OK)
                                         v = NAN;
                                     w[3].add(lib ? lib[at] : 0.0, v);
                                 }

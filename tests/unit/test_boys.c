@@ -14,7 +14,7 @@ static void check(const char *name, ks_boys_array_fn *fn, int64_t n, const doubl
         fn(L, n, T, F);
         for (int64_t i = 0; i < n; i++)
             for (int m = 0; m <= L; m++) {
-                const double e = (double)(fabsl((long double)F[i * (L + 1) + m] - ref[i][m]) / ref[i][m]);
+                const double e   = (double)(fabsl((long double)F[i * (L + 1) + m] - ref[i][m]) / ref[i][m]);
                 const int    far = T[i] >= 36.0 + 2.5 * L;
                 const double bar = (far ? 2 * L + 4 : 6) * 2.220446049250313e-16;
                 T_CHECK(e <= bar, "%s: F_%d(%g) from L=%d: relative error %.2e", name, m, T[i], L, e);

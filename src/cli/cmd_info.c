@@ -118,8 +118,8 @@ static ks_status info_hdf5(const char *path) {
         KS_TRY(info_checkpoint(path));
         goto done;
     }
-    KS_TRY(print_texts(h5, "/", 5, texts));
-    if (ks_h5_exists(h5, "method")) KS_TRY(print_texts(h5, "method", 6, method));
+    KS_TRY(print_texts(h5, "/", (int)(sizeof texts / sizeof *texts), texts));
+    if (ks_h5_exists(h5, "method")) KS_TRY(print_texts(h5, "method", (int)(sizeof method / sizeof *method), method));
     if (ks_h5_exists(h5, "frames")) {
         KS_TRY(ks_h5_list(h5, "frames", &names, &n));
         printf("%-16s %lld%s%s%s%s\n", "frames", (long long)n, n ? ", " : "", n ? names[0] : "", n > 1 ? " to " : "",

@@ -5,6 +5,7 @@
 #include "core/backend.h"
 #include "ksgrad/grid.h"
 #include "ksgrad/params.h"
+#include "ksgrad/system.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +28,21 @@ ks_status ks_rho_fwd_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family,
                           const double *P, double *feat);
 ks_status ks_rho_adj_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
                           const double *feat_bar, double *P_bar);
+
+/* cuda/ops/int1e.cu, eri.cu, jk.cu; impl is a ks_eri_cuda (ops/integrals_cuda.cuh) */
+ks_status ks_int1e_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
+                        double *V, double *dip);
+ks_status ks_int1e_guess_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S12);
+ks_status ks_eri_bytes_cuda(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame);
+ks_status ks_eri_open_cuda(ks_ctx *ctx, const ks_system *sys, int64_t capacity, void **impl);
+void      ks_eri_close_cuda(ks_ctx *ctx, void *impl);
+ks_status ks_eri_build_cuda(ks_ctx *ctx, void *impl, int64_t n_frame, const int32_t *slot, const double *pos);
+ks_status ks_eri_value_cuda(ks_ctx *ctx, const void *impl, int32_t slot, int64_t i, int64_t j, int64_t k, int64_t l,
+                            double *value);
+ks_status ks_jk_cuda(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm, const double *D,
+                     double *J, double *K);
+ks_status ks_jk_adj_cuda(ks_ctx *ctx, const void *impl, int64_t n_frame, const int32_t *slot, int64_t n_dm,
+                         const double *J_bar, const double *K_bar, double *D_bar);
 
 /* cuda/ops/net.cu */
 ks_status ks_layer_norm_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,

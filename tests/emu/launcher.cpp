@@ -428,6 +428,28 @@ void ks_emu::launch(const char *name, const void *kernel, dim3 grid, dim3 block,
     }
 }
 
+bool ks_emu::is_device(const void *p, size_t bytes) { return ::is_device(p, bytes); }
+
+cudaError_t ks_emu::enqueue(const char *name, cudaStream_t stream, std::function<void()> work) {
+    if (g_sticky) return g_last = g_sticky;
+    if (!is_stream(stream)) return fail(cudaErrorInvalidResourceHandle, "%s: not a stream", name);
+    stream->work.push_back([=]() {
+        g_kernel        = name;
+        g_kernel_failed = false;
+        work();
+    });
+    return cudaSuccess;
+}
+
+void ks_emu::work_fail(const char *fmt, ...) {
+    char    text[300];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    kernel_fail("%s", text);
+}
+
 cudaError_t ks_emu::allow_shared(const void *kernel, int bytes) {
     if (bytes < 0 || (size_t)bytes > shared_limit)
         return fail(cudaErrorInvalidValue, "%d bytes of shared memory, limit %zu", bytes, shared_limit);

@@ -72,6 +72,11 @@ void  barrier(const char *file, int line);
 const unsigned char *exchange(unsigned mask, const void *value, size_t bytes, int line, unsigned *present);
 cudaError_t          allow_shared(const void *kernel, int bytes);
 unsigned             lane();
+/* For the stand-ins of libraries (blas.cpp, solver.cpp): work that takes its turn on a stream as a kernel does, its
+ * failure at run time, and whether a range lies in one allocation of device memory. */
+cudaError_t enqueue(const char *name, cudaStream_t stream, std::function<void()> work);
+void        work_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+bool        is_device(const void *p, size_t bytes);
 
 template <typename... P, typename... A>
 void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,

@@ -1,8 +1,12 @@
 /* integrals_cuda.cuh -- the pool of two-electron integrals on the device: its layout, shared by the kernels that fill it
  * (eri*.cu) and those that read it (jk.cu). Private.
  *
- * Pair-square store. AO pair ij = i (i + 1) / 2 + j, i >= j, AOs in PySCF order; n_pair = n (n + 1) / 2. A slot has
- * n_pair rows of ld doubles, ld = n_pair rounded up to a multiple of 16 (128 bytes, one line of the L2 cache):
+ * Order. AOs are sorted by angular momentum, then contraction length (long first), then PySCF order: rows of the store
+ * then consist of long runs of one class of shell pairs, so that the kernels of a class write whole sectors of memory. In
+ * PySCF order nearly every sector would hold several classes, and the memory would have to read and merge it for each.
+ *
+ * Pair-square store. AO pair ij = i (i + 1) / 2 + j, i >= j, in that order; n_pair = n (n + 1) / 2. A slot has n_pair
+ * rows of ld doubles, ld = n_pair rounded up to a multiple of 16 (128 bytes, one line of the L2 cache):
  *   (ij|kl) = store[(slot * n_pair + ij) * ld + kl]
  * Both triangles are filled, plain values without factors, so that a row is all of (ij|..): J is then a matrix-vector
  * product and every kl of a bra pair one coalesced stream. Columns n_pair..ld-1 are zero, written once at open. Uracil,
@@ -17,19 +21,24 @@ enum { KS_PAIR_ALIGN = 16 /* doubles; rows of the store */ };
 
 static inline int64_t ks_pair_count(int64_t n_ao) { return n_ao * (n_ao + 1) / 2; }
 static inline int64_t ks_pair_ld(int64_t n_pair) { return (n_pair + KS_PAIR_ALIGN - 1) / KS_PAIR_ALIGN * KS_PAIR_ALIGN; }
-/* i, j in any order */
+/* i, j: places, in any order */
 static __host__ __device__ inline int64_t ks_pair_index(int64_t i, int64_t j) {
     return i >= j ? i * (i + 1) / 2 + j : j * (j + 1) / 2 + i;
 }
 
-/* What depends on the system only: shell pairs by class, their places in the store, exponents and coefficients, Hermite
- * terms, Boys rows. Device memory, made once (eri_tables.cu). */
+/* What depends on the system only: order of the AOs, shell pairs by class, exponents and coefficients, Boys rows. Made
+ * once (eri_tables.cu); the rest of it is in eri_cuda.cuh. */
 typedef struct ks_eri_tables_cuda ks_eri_tables_cuda;
+/* (n_ao) PySCF AO of each place in the store's order; place of each PySCF AO. The first two in device memory. */
+typedef struct ks_eri_order_cuda {
+    const int32_t *ao, *place, *place_host;
+} ks_eri_order_cuda;
 
 /* ks_eri.impl: a pool. */
 typedef struct ks_eri_cuda {
     const ks_system    *sys;
     ks_eri_tables_cuda *tables;
+    ks_eri_order_cuda   order; /* = ks_eri_tables_cuda_order(tables) */
     int64_t             capacity, n_ao, n_pair, ld;
     double             *store; /* (capacity, n_pair, ld) device */
 } ks_eri_cuda;
@@ -39,6 +48,7 @@ extern "C" {
 #endif
 KS_NODISCARD ks_status ks_eri_tables_cuda_create(ks_ctx *ctx, const ks_system *sys, ks_eri_tables_cuda **out);
 void                   ks_eri_tables_cuda_destroy(ks_ctx *ctx, ks_eri_tables_cuda **tables); /* accepts NULL */
+ks_eri_order_cuda      ks_eri_tables_cuda_order(const ks_eri_tables_cuda *tables);
 #ifdef __cplusplus
 }
 #endif

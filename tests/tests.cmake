@@ -1,9 +1,10 @@
 # Tests: a file is a test. tests/unit/test_X.c -> unit.X; tests/ops/test_X.c -> op.X.cpu, op.X.emu (the CUDA kernels on
 # the CPU, for the ops named below) and, with KS_CUDA, op.X.cuda; tests/gpu/test_X.c -> the last two only; tests/e2e/test_X.sh -> e2e.X;
 # tests/oracle/test_X.c -> oracle.X (KS_ORACLES). Exit code 77: skipped; ctest lists the skipped tests at its end.
+set(KS_TEST_DIR ${CMAKE_SOURCE_DIR} CACHE STRING "Where the tests look for their data; '.': in the folder they are started in")
 add_library(ks_test INTERFACE)
 target_include_directories(ks_test INTERFACE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
-target_compile_definitions(ks_test INTERFACE KS_TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+target_compile_definitions(ks_test INTERFACE KS_TEST_SOURCE_DIR="${KS_TEST_DIR}")
 target_link_libraries(ks_test INTERFACE ks ks_flags)
 add_library(ks_op_driver STATIC tests/op_driver.c tests/op_checks.c)
 target_link_libraries(ks_op_driver PUBLIC ks_test)
@@ -90,5 +91,8 @@ if(KS_ORACLES)
   endforeach()
 endif()
 
-# Every .cu file under nvcc for sm_80 and sm_90, warnings as errors, registers and spills printed; 77 without nvcc.
-ks_add_test(cuda.compile bash cuda 600 ${CMAKE_SOURCE_DIR}/tests/gpu/compile.sh ${CMAKE_SOURCE_DIR})
+# What a CUDA build must pass without a GPU.
+if(KS_CUDA)
+  ks_add_test(cuda.kernels bash cuda-build 60 ${CMAKE_SOURCE_DIR}/tests/gpu/kernels.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+  ks_add_test(cuda.no_gpu bash cuda-build 300 ${CMAKE_SOURCE_DIR}/tests/gpu/no_gpu.sh $<TARGET_FILE:ksgrad> $<TARGET_FILE:ks>)
+endif()

@@ -36,7 +36,8 @@ typedef struct ks_shells {
 
 /* A basis set read from a Gaussian94 file, or a shipped one found by name (case, '-', '*' as written in
  * the literature: "def2-svp", "sto-3g", "6-31g*", "cc-pvdz" when a file is there).
- * Search order: the name as a path, $KSGRAD_BASIS_PATH, the source tree's datasets/basis, the install's share folder. */
+ * Search order: the name as a path, $KSGRAD_BASIS_PATH, the source tree's datasets/basis, the install's share folder,
+ * ../share/ksgrad/basis beside the program. */
 typedef struct ks_basis ks_basis;
 KS_NODISCARD ks_status ks_basis_load(const char *name_or_path, ks_basis **out);
 void                   ks_basis_destroy(ks_basis **basis);

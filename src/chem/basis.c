@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "core/machine.h"
 #include "io/sha256.h"
 #include "io/text.h"
 #include "ksgrad/data.h"
@@ -269,23 +270,22 @@ done:
     return st;
 }
 
-/* First of KSGRAD_BASIS_PATH, the source tree and the install that has the file. */
+/* First of KSGRAD_BASIS_PATH and the folders of shipped data that has the file. */
 static ks_status find_file(const char *file, char *path, size_t n_path) {
     ks_status   st  = KS_OK;
     const char *env = getenv("KSGRAD_BASIS_PATH");
+    char        folder[MAX_PATH];
     while (env && *env) {
         const size_t n = strcspn(env, ":");
         if (n && (size_t)snprintf(path, n_path, "%.*s/%s", (int)n, env, file) < n_path && ks_file_exists(path))
             goto done;
         env += n + (env[n] == ':');
     }
-    snprintf(path, n_path, "%s/basis/%s", KS_SOURCE_DATADIR, file);
-    if (ks_file_exists(path)) goto done;
-    snprintf(path, n_path, "%s/basis/%s", KS_INSTALL_DATADIR, file);
-    if (ks_file_exists(path)) goto done;
+    for (int k = 0; ks_data_folder(k, folder, sizeof folder); k++)
+        if ((size_t)snprintf(path, n_path, "%s/basis/%s", folder, file) < n_path && ks_file_exists(path)) goto done;
     KS_CHECK(0, KS_ERR_IO,
-             "basis file '%s' found neither in KSGRAD_BASIS_PATH ('%s') nor in %s/basis nor in %s/basis; "
-             "shipped are def2-svp, sto-3g and 6-31g*; others: give the path of a Gaussian94 (.gbs) file",
+             "basis file '%s' found neither in KSGRAD_BASIS_PATH ('%s') nor in %s/basis, %s/basis or ../share/ksgrad/basis "
+             "beside the program; shipped are def2-svp, sto-3g and 6-31g*; others: give the path of a Gaussian94 (.gbs) file",
              file, getenv("KSGRAD_BASIS_PATH") ? getenv("KSGRAD_BASIS_PATH") : "", KS_SOURCE_DATADIR,
              KS_INSTALL_DATADIR);
 done:

@@ -2,7 +2,9 @@
 #define _GNU_SOURCE
 #include "core/machine.h"
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static double seconds_of(clockid_t clock) {
     struct timespec t;
@@ -33,4 +35,17 @@ int64_t ks_memory_available(void) {
     const double limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
     if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit - used;
     return (int64_t)bytes;
+}
+
+int ks_data_folder(int k, char *path, size_t size) {
+    static const char *const fixed[] = {KS_SOURCE_DATADIR, KS_INSTALL_DATADIR};
+    char                     self[4096];
+    if (k < 0 || k > 2) return 0;
+    if (k < 2) return (size_t)snprintf(path, size, "%s", fixed[k]) < size;
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = '\0';
+    char *slash         = strrchr(self, '/');
+    if (!slash) return 0;
+    *slash = '\0';
+    return (size_t)snprintf(path, size, "%s/../share/ksgrad", self) < size;
 }

@@ -53,8 +53,8 @@ KS_NODISCARD ks_status ks_congruence_fwd(ks_ctx *ctx, int64_t n_frame, int64_t n
 KS_NODISCARD ks_status ks_congruence_adj(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
                                          const double *out_bar, double *M_bar);
 
-/* H[b] = L^-1 H[b] L^-T in place, S[b] = L L^T; S is destroyed. Not positive definite: KS_ERR_NUMERIC. Not
- * differentiated. */
+/* H[b] = L^-1 H[b] L^-T in place, S[b] = L L^T, H and S symmetric; S is destroyed. Not positive definite:
+ * KS_ERR_NUMERIC. Not differentiated. */
 KS_NODISCARD ks_status ks_cholesky_transform_fwd(ks_ctx *ctx, int64_t n_frame, int64_t n, double *S, double *H);
 
 /* bias[b] = M[b] / max |M[b]| (a zero matrix stays zero), converted to `precision`. (n_frame, n, n). Not

@@ -210,8 +210,6 @@ const ks_ops_net ks_ops_net_cpu = {
     .position_fwd           = ks_position_fwd_cpu,
     .rotate_fwd             = ks_rotate_fwd_cpu,
     .rotate_adj             = ks_rotate_adj_cpu,
-    .congruence_fwd         = ks_congruence_fwd_cpu,
-    .congruence_adj         = ks_congruence_adj_cpu,
     .cholesky_transform_fwd = ks_cholesky_transform_fwd_cpu,
     .bias_fwd               = ks_bias_fwd_cpu,
 };

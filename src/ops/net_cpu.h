@@ -12,10 +12,6 @@ ks_status ks_rotate_fwd_cpu(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *bl
                             const double *M, const int32_t *slot, double *out);
 ks_status ks_rotate_adj_cpu(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *blocks, int inverse, const double *rot,
                             const double *out_bar, double *M_bar);
-ks_status ks_congruence_fwd_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *M, double *out);
-ks_status ks_congruence_adj_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *out_bar, double *M_bar);
 ks_status ks_cholesky_transform_fwd_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, double *S, double *H);
 ks_status ks_bias_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n, const double *M, void *bias);
 #endif

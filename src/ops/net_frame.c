@@ -1,6 +1,8 @@
 /* net_frame.c -- argument checks and dispatch of the geometry side of a network (frame.h). CPU slots: net_frame_cpu.c.
  */
 #include "ksgrad/frame.h"
+#include "ksgrad/linalg.h"
+#include "ops/linalg_ops.h"
 #include "ops/net_ops.h"
 
 /* n_frame x n x n doubles must fit. */
@@ -88,26 +90,43 @@ done:
     return st;
 }
 
+/* out = A M A + beta out, of the matrix products of linalg.h. */
+static ks_status congruence(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
+                            const double *M, double beta, double *out) {
+    ks_status           st    = KS_OK;
+    ks_arena           *arena = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark  = ks_arena_get_mark(arena);
+    const ks_mats       a     = ks_mats_pool(A, n, slot, 1);
+    double             *AM    = NULL;
+    KS_TRY(KS_TAKE(arena, AM, n_frame * n * n));
+    KS_TRY(ks_gemm(ctx, n_frame, 0, 0, n, n, n, 1.0, a, ks_mats_dense(M, n, n), 0.0, AM));
+    KS_TRY(ks_gemm(ctx, n_frame, 0, 0, n, n, n, 1.0, ks_mats_dense(AM, n, n), a, beta, out));
+done:
+    ks_arena_release(arena, mark);
+    return st;
+}
+
 ks_status ks_congruence_fwd(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
                             const double *M, double *out) {
     ks_status st = KS_OK;
-    KS_SLOT(ctx, net, congruence_fwd);
+    KS_SLOT(ctx, linalg, gemm);
     KS_TRY(check_matrices("congruence", n_frame, n));
     if (n_frame == 0 || n == 0) goto done;
     KS_CHECK(A && M && out, KS_ERR_ARG, "congruence: an array is NULL");
-    KS_TRY(ctx->backend->net->congruence_fwd(ctx, n_frame, n, A, slot, M, out));
+    KS_TRY(congruence(ctx, n_frame, n, A, slot, M, 0.0, out));
 done:
     return st;
 }
 
+/* <out_bar, A dM A> = <A out_bar A, dM> for symmetric A. */
 ks_status ks_congruence_adj(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
                             const double *out_bar, double *M_bar) {
     ks_status st = KS_OK;
-    KS_SLOT(ctx, net, congruence_adj);
+    KS_SLOT(ctx, linalg, gemm);
     KS_TRY(check_matrices("congruence", n_frame, n));
     if (n_frame == 0 || n == 0 || !M_bar) goto done;
     KS_CHECK(A && out_bar, KS_ERR_ARG, "congruence: an array is NULL");
-    KS_TRY(ctx->backend->net->congruence_adj(ctx, n_frame, n, A, slot, out_bar, M_bar));
+    KS_TRY(congruence(ctx, n_frame, n, A, slot, out_bar, 1.0, M_bar));
 done:
     return st;
 }

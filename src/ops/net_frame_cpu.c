@@ -1,5 +1,4 @@
 /* net_frame_cpu.c -- CPU slots of frame.h; formulas of one molecule in src/pointwise/frame_point.h. */
-#include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
@@ -14,58 +13,31 @@ ks_status ks_frame_fwd_cpu(ks_ctx *ctx, ks_frame_kind kind, int64_t n_frame, int
     ks_status st = KS_OK;
     (void)ctx;
     for (int64_t b = 0; b < n_frame; b++) {
-        const double *p = pos + (slot ? slot[b] : b) * n_atom * 3;
-        double       *r = rot + 9 * b, *out = pos_out + b * n_atom * 3, centre[3];
-        int           flat = 0;
-        ks_charge_centre(n_atom, Z, p, centre);
-        switch (kind) {
-        case KS_FRAME_NONE:
-            ks_identity3(r);
-            break;
-        case KS_FRAME_KABSCH:
-            ks_frame_kabsch(n_atom, Z, p, centre, ref, r);
-            break;
-        case KS_FRAME_INERTIA:
-            ks_frame_inertia(n_atom, Z, p, centre, r);
-            break;
-        case KS_FRAME_BOND:
-            flat = ks_frame_bond(n_atom, p, bond, r);
-            memcpy(centre, p + 3 * bond[0], sizeof centre);
-            break;
-        }
-        KS_CHECK(!flat, KS_ERR_DATA,
+        const int found = ks_frame_at(kind, n_atom, Z, ref, bond, pos + (slot ? slot[b] : b) * n_atom * 3, rot + 9 * b,
+                                      pos_out + b * n_atom * 3);
+        KS_CHECK(found != KS_FRAME_FLAT, KS_ERR_DATA,
                  "frame %lld of the batch: atoms %d, %d, %d lie on a line, so model.frame bond is undefined",
                  (long long)b, bond[0], bond[1], bond[2]);
-        for (int64_t a = 0; a < n_atom; a++) {
-            const double d[3] = {p[3 * a] - centre[0], p[3 * a + 1] - centre[1], p[3 * a + 2] - centre[2]};
-            for (int x = 0; x < 3; x++) {
-                out[3 * a + x] = ks_dot3(r + 3 * x, d);
-                KS_CHECK(isfinite(out[3 * a + x]), KS_ERR_NUMERIC,
-                         "frame %lld of the batch: atom %lld has no finite position", (long long)b, (long long)a);
-            }
-        }
+        KS_CHECK(found == KS_FRAME_FOUND, KS_ERR_NUMERIC, "frame %lld of the batch: an atom has no finite position",
+                 (long long)b);
     }
 done:
     return st;
 }
 
-/* cos and sin of f theta by the addition theorem: one sincos per coordinate, 19 steps of 1 ulp each. */
-ks_status ks_position_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_atom, const double *pos,
-                              void *feature) {
-    const double omega = 2 * 3.14159265358979323846 / 20;
+ks_status   ks_position_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_atom, const double *pos,
+                                void *feature) {
 #pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n_frame * n_atom > ROW_BLOCK)
     for (int64_t i = 0; i < n_frame * n_atom; i++) {
         double f[KS_POS_FEATURES];
         for (int x = 0; x < 3; x++) {
-            const double c1 = cos(omega * pos[3 * i + x]), s1 = sin(omega * pos[3 * i + x]);
+            const double c1 = cos(KS_POS_OMEGA * pos[3 * i + x]), s1 = sin(KS_POS_OMEGA * pos[3 * i + x]);
             double       c = 1, s = 0;
             f[x] = pos[3 * i + x];
             for (int k = 0; k < KS_POS_FREQ; k++) {
-                const double next                = c * c1 - s * s1;
                 f[3 + 3 * k + x]                 = c;
                 f[3 + 3 * (KS_POS_FREQ + k) + x] = s;
-                s                                = s * c1 + c * s1;
-                c                                = next;
+                ks_angle_step(c1, s1, &c, &s);
             }
         }
         if (precision == KS_FP64) memcpy((double *)feature + i * KS_POS_FEATURES, f, sizeof f);
@@ -79,13 +51,10 @@ ks_status ks_position_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n_fra
 static void rotate_matrix(const ks_ao_blocks *blocks, int inverse, const double *rot, double *m) {
     const int64_t n = blocks->n_ao;
     double        D[3][25];
-    for (int l = 0; l <= 2; l++) {
-        double block[25];
-        ks_shell_rotation(l, rot, block);
+    for (int l = 0; l <= 2; l++)
         for (int i = 0; i < 2 * l + 1; i++)
             for (int j = 0; j < 2 * l + 1; j++)
-                D[l][i * (2 * l + 1) + j] = inverse ? block[j * (2 * l + 1) + i] : block[i * (2 * l + 1) + j];
-    }
+                D[l][i * (2 * l + 1) + j] = ks_shell_rotation_at(l, rot, inverse ? j : i, inverse ? i : j);
     for (int64_t k = 0; k < blocks->n_shell; k++) { /* rows */
         const int     w = 2 * blocks->l[k] + 1;
         const double *d = D[blocks->l[k]];
@@ -158,41 +127,6 @@ ks_status ks_rotate_adj_cpu(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *bl
 done:
     ks_arena_release(ctx->scratch, mark);
     return st;
-}
-
-/* out = A M A (+ out when add): blocks of rows of A M, times A. */
-static ks_status congruence(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                            const double *M, int add, double *out) {
-    ks_status           st    = KS_OK;
-    const ks_arena_mark mark  = ks_arena_get_mark(ctx->scratch);
-    const int64_t       count = (n + ROW_BLOCK - 1) / ROW_BLOCK;
-    double             *tmp   = NULL;
-    int                 ni    = 0;
-    KS_TRY(ks_int(n, &ni));
-    KS_TRY(KS_TAKE(ctx->scratch, tmp, n_frame * n * n));
-#pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n_frame * count > 1)
-    for (int64_t i = 0; i < n_frame * count; i++) {
-        const int64_t b = i / count, r = i % count * ROW_BLOCK, rows = n - r < ROW_BLOCK ? n - r : ROW_BLOCK;
-        const double *a  = A + (slot ? slot[b] : b) * n * n;
-        double       *am = tmp + b * n * n + r * n;
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, ni, ni, 1, a + r * n, ni, M + b * n * n, ni,
-                    0, am, ni);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, ni, ni, 1, am, ni, a, ni, add,
-                    out + b * n * n + r * n, ni);
-    }
-done:
-    ks_arena_release(ctx->scratch, mark);
-    return st;
-}
-
-ks_status ks_congruence_fwd_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *M, double *out) {
-    return congruence(ctx, n_frame, n, A, slot, M, 0, out);
-}
-/* <out_bar, A dM A> = <A out_bar A, dM> for symmetric A. */
-ks_status ks_congruence_adj_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *out_bar, double *M_bar) {
-    return congruence(ctx, n_frame, n, A, slot, out_bar, 1, M_bar);
 }
 
 ks_status ks_cholesky_transform_fwd_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, double *S, double *H) {

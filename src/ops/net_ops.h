@@ -53,10 +53,6 @@ typedef struct ks_ops_net {
                             const double *M, const int32_t *slot, double *out);
     ks_status (*rotate_adj)(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *blocks, int inverse, const double *rot,
                             const double *out_bar, double *M_bar);
-    ks_status (*congruence_fwd)(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *M, double *out);
-    ks_status (*congruence_adj)(ks_ctx *ctx, int64_t n_frame, int64_t n, const double *A, const int32_t *slot,
-                                const double *out_bar, double *M_bar);
     ks_status (*cholesky_transform_fwd)(ks_ctx *ctx, int64_t n_frame, int64_t n, double *S, double *H);
     ks_status (*bias_fwd)(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n, const double *M, void *bias);
 } ks_ops_net;

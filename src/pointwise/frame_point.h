@@ -4,6 +4,7 @@
 #define KS_FRAME_POINT_H
 #include <math.h>
 #include <stdint.h>
+#include "ksgrad/model.h"
 
 #ifdef __CUDACC__
 #define KS_POINT_FN static __host__ __device__ inline
@@ -253,34 +254,83 @@ KS_POINT_FN int ks_frame_bond(int64_t n_atom, const double *pos, const int32_t b
     return 0;
 }
 
-/* The block of D for a shell of angular momentum l <= 2, row-major (2l+1, 2l+1). For d, A = R Q_i R^T is the rotated
- * quadratic form of function i and row j its component along Q_j. */
-KS_POINT_FN void ks_shell_rotation(int l, const double *rot, double *D) {
-    const double h = 0.70710678118654752, t = 0.40824829046386302; /* 1/sqrt 2, 1/sqrt 6 */
-    const double Q[5][9] = {{0, h, 0, h, 0, 0, 0, 0, 0},
-                            {0, 0, 0, 0, 0, h, 0, h, 0},
-                            {-t, 0, 0, 0, -t, 0, 0, 0, 2 * t},
-                            {0, 0, h, 0, 0, 0, h, 0, 0},
-                            {h, 0, 0, 0, -h, 0, 0, 0, 0}};
-    if (l == 0) {
-        D[0] = 1;
-    } else if (l == 1) {
-        for (int i = 0; i < 9; i++) D[i] = rot[i];
-    } else {
-        for (int i = 0; i < 5; i++) {
-            double b[9] = {0}, a[9] = {0};
-            for (int x = 0; x < 3; x++)
-                for (int y = 0; y < 3; y++)
-                    for (int z = 0; z < 3; z++) b[3 * x + y] += rot[3 * x + z] * Q[i][3 * z + y];
-            for (int x = 0; x < 3; x++)
-                for (int y = 0; y < 3; y++)
-                    for (int z = 0; z < 3; z++) a[3 * x + y] += b[3 * x + z] * rot[3 * y + z];
-            for (int j = 0; j < 5; j++) {
-                double sum = 0;
-                for (int x = 0; x < 9; x++) sum += Q[j][x] * a[x];
-                D[5 * j + i] = sum;
-            }
+/* What ks_frame_at found. */
+enum { KS_FRAME_FOUND, KS_FRAME_FLAT, KS_FRAME_NOT_FINITE };
+
+/* Rotation and rotated positions of one molecule. Anything but KS_FRAME_FOUND: rot and out are not to be used. */
+KS_POINT_FN int ks_frame_at(ks_frame_kind kind, int64_t n_atom, const int32_t *Z, const double *ref,
+                            const int32_t *bond, const double *pos, double *rot, double *out) {
+    double centre[3];
+    int    found = KS_FRAME_FOUND;
+    ks_charge_centre(n_atom, Z, pos, centre);
+    switch (kind) {
+    case KS_FRAME_NONE:
+        ks_identity3(rot);
+        break;
+    case KS_FRAME_KABSCH:
+        ks_frame_kabsch(n_atom, Z, pos, centre, ref, rot);
+        break;
+    case KS_FRAME_INERTIA:
+        ks_frame_inertia(n_atom, Z, pos, centre, rot);
+        break;
+    case KS_FRAME_BOND:
+        if (ks_frame_bond(n_atom, pos, bond, rot)) return KS_FRAME_FLAT;
+        for (int x = 0; x < 3; x++) centre[x] = pos[3 * bond[0] + x];
+        break;
+    }
+    for (int64_t a = 0; a < n_atom; a++) {
+        const double d[3] = {pos[3 * a] - centre[0], pos[3 * a + 1] - centre[1], pos[3 * a + 2] - centre[2]};
+        for (int x = 0; x < 3; x++) {
+            out[3 * a + x] = ks_dot3(rot + 3 * x, d);
+            if (!isfinite(out[3 * a + x])) found = KS_FRAME_NOT_FINITE;
         }
+    }
+    return found;
+}
+
+/* Position features by the addition theorem: (c, s) = (cos, sin) f theta to those of (f + 1) theta; 1 ulp a step. */
+#define KS_POS_OMEGA (2 * 3.14159265358979323846 / 20)
+KS_POINT_FN void ks_angle_step(double c1, double s1, double *c, double *s) {
+    const double next = *c * c1 - *s * s1;
+    *s                = *s * c1 + *c * s1;
+    *c                = next;
+}
+
+/* (R Q_i R^T)_uv, the rotated quadratic form of d function i (R is orthogonal). */
+KS_POINT_FN double ks_d_form(const double *rot, int i, int u, int v) {
+    const double  h = 0.70710678118654752, t = 0.40824829046386302; /* 1/sqrt 2, 1/sqrt 6 */
+    const double *ru = rot + 3 * u, *rv = rot + 3 * v;
+    switch (i) {
+    case 0:
+        return h * (ru[0] * rv[1] + ru[1] * rv[0]);
+    case 1:
+        return h * (ru[1] * rv[2] + ru[2] * rv[1]);
+    case 2:
+        return t * (3 * ru[2] * rv[2] - (u == v));
+    case 3:
+        return h * (ru[0] * rv[2] + ru[2] * rv[0]);
+    default:
+        return h * (ru[0] * rv[0] - ru[1] * rv[1]);
+    }
+}
+
+/* Element (j, i) of the block of D for a shell of angular momentum l <= 2. For d, the rotated form of function i is
+ * symmetric and traceless, and row j is its component along Q_j. */
+KS_POINT_FN double ks_shell_rotation_at(int l, const double *rot, int j, int i) {
+    const double h = 0.70710678118654752, t = 0.40824829046386302;
+    if (l == 0) return 1;
+    if (l == 1) return rot[3 * j + i];
+    switch (j) {
+    case 0:
+        return 2 * h * ks_d_form(rot, i, 0, 1);
+    case 1:
+        return 2 * h * ks_d_form(rot, i, 1, 2);
+    case 2:
+        return 3 * t * ks_d_form(rot, i, 2, 2);
+    case 3:
+        return 2 * h * ks_d_form(rot, i, 0, 2);
+    default:
+        return h * (ks_d_form(rot, i, 0, 0) - ks_d_form(rot, i, 1, 1));
     }
 }
 #endif

@@ -1,8 +1,9 @@
-/* test_rotate.c -- rotation of AO matrices, congruence with S^1/2, Cholesky transform, bias scaling. The rotation is
- * checked against values of the real spherical harmonics themselves at rotated points. */
+/* test_rotate.c -- rotation of AO matrices, checked against values of the real spherical harmonics themselves at
+ * rotated points. */
 #include <string.h>
 #include "ks_test.h"
 #include "op_driver.h"
+#include "op_frames.h"
 
 enum { B = 3 };
 
@@ -160,126 +161,6 @@ static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     return ks_rotate_fwd(c->ctx, B, &s, 0, in[1], in[0], NULL, out[0]);
 }
 
-/* Congruence. */
-static void symmetric(const t_case *c, double *x) {
-    for (int b = 0; b < B; b++)
-        for (int64_t i = 0; i < c->n; i++)
-            for (int64_t j = 0; j < i; j++) x[(b * c->n + i) * c->n + j] = x[(b * c->n + j) * c->n + i];
-}
-static ks_status con_build(t_case *c) {
-    c->in_size[0] = c->in_size[1] = c->out_size[0] = B * c->n * c->n;
-    c->in_size[2]                                  = B;
-    return KS_OK;
-}
-static void fill_slot(const t_case *c, double *x) {
-    (void)c;
-    for (int b = 0; b < B; b++) x[b] = (b + 2) % B;
-}
-static ks_status con_fwd(t_case *c, void *const in[], void *const out[]) {
-    return ks_congruence_fwd(c->ctx, B, c->n, in[1], in[2], in[0], out[0]);
-}
-static ks_status con_adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[],
-                         void *const in_bar[]) {
-    (void)saved;
-    return ks_congruence_adj(c->ctx, B, c->n, in[1], in[2], out_bar[0], in_bar[0]);
-}
-static void con_golden(const t_case *c, double *const in[], double *const ref[]) {
-    const int64_t n = c->n;
-    double       *t = calloc((size_t)(n * n) + 1, sizeof *t);
-    for (int b = 0; b < B; b++) {
-        const double *A = in[1] + (int64_t)in[2][b] * n * n, *M = in[0] + b * n * n;
-        for (int pass = 0; pass < 2; pass++)
-            for (int64_t i = 0; i < n; i++)
-                for (int64_t j = 0; j < n; j++) {
-                    double s = 0;
-                    for (int64_t k = 0; k < n; k++)
-                        s += pass ? t[i * n + k] * A[k * n + j] : A[i * n + k] * M[k * n + j];
-                    *(pass ? &ref[0][(b * n + i) * n + j] : &t[i * n + j]) = s;
-                }
-    }
-    free(t);
-}
-static ks_status con_bad(t_case *c, int k, void *const in[], void *const out[]) {
-    return k == 0 ? ks_congruence_fwd(c->ctx, B, -1, in[1], in[2], in[0], out[0])
-                  : ks_congruence_fwd(c->ctx, B, c->n, NULL, in[2], in[0], out[0]);
-}
-
-/* L^-1 H L^-T: L from a textbook factorisation here, and the rest by substitution. */
-static void test_cholesky(int64_t n) {
-    ks_ctx *ctx = t_op_ctx(2);
-    double *S = calloc((size_t)(2 * n * n), sizeof *S), *H = calloc((size_t)(2 * n * n), sizeof *H),
-           *L        = calloc((size_t)(n * n), sizeof *L);
-    double      *got = calloc((size_t)(2 * n * n), sizeof *got), worst = 0;
-    void        *dS = NULL, *dH = NULL;
-    const size_t bytes = (size_t)(2 * n * n) * sizeof *S;
-    for (int64_t b = 0; b < 2; b++)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j <= i; j++) {
-                S[(b * n + i) * n + j] = S[(b * n + j) * n + i] =
-                    (i == j ? 2 : 0) +
-                    0.5 / (double)n * ks_rng_uniform(1, KS_STREAM_TEST, 1, (uint64_t)((b * n + i) * n + j));
-                H[(b * n + i) * n + j] = H[(b * n + j) * n + i] =
-                    ks_rng_normal(1, KS_STREAM_TEST, 2, (uint64_t)((b * n + i) * n + j));
-            }
-    T_OK(ks_mem_alloc(ctx, bytes, &dS));
-    T_OK(ks_mem_alloc(ctx, bytes, &dH));
-    T_OK(ks_mem_to_backend(ctx, dS, S, bytes));
-    T_OK(ks_mem_to_backend(ctx, dH, H, bytes));
-    T_OK(ks_cholesky_transform_fwd(ctx, 2, n, dS, dH));
-    T_OK(ks_mem_to_host(ctx, got, dH, bytes));
-    for (int64_t b = 0; b < 2; b++) {
-        memset(L, 0, (size_t)(n * n) * sizeof *L);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j <= i; j++) {
-                double s = S[(b * n + i) * n + j];
-                for (int64_t k = 0; k < j; k++) s -= L[i * n + k] * L[j * n + k];
-                L[i * n + j] = i == j ? sqrt(s) : s / L[j * n + j];
-            }
-        for (int64_t i = 0; i < n; i++) /* L got L^T = H */
-            for (int64_t j = 0; j < n; j++) {
-                double s = 0;
-                for (int64_t k = 0; k <= i; k++)
-                    for (int64_t q = 0; q <= j; q++) s += L[i * n + k] * got[(b * n + k) * n + q] * L[j * n + q];
-                worst = t_worse(worst, fabs(s - H[(b * n + i) * n + j]));
-            }
-    }
-    T_CHECK(worst <= 64 * TOL_EPS * (double)n, "L (L^-1 H L^-T) L^T - H = %.2e",
-            worst); /* S has condition number near 1 */
-    S[n * n] = -1;  /* second frame */
-    T_OK(ks_mem_to_backend(ctx, dS, S, bytes));
-    T_ERR(ks_cholesky_transform_fwd(ctx, 2, n, dS, dH), KS_ERR_NUMERIC);
-    T_CHECK(strstr(ks_error_message(), "frame 1"), "%s", ks_error_message());
-    ks_mem_free(ctx, &dS);
-    ks_mem_free(ctx, &dH);
-    free(S);
-    free(H);
-    free(L);
-    free(got);
-    ks_ctx_destroy(&ctx);
-}
-
-/* Bias: divided by the largest absolute value; a zero matrix stays zero. */
-static ks_status bias_build(t_case *c) {
-    c->in_size[0] = c->out_size[0] = B * c->n * c->n;
-    return KS_OK;
-}
-static ks_status bias_fwd(t_case *c, void *const in[], void *const out[]) {
-    return ks_bias_fwd(c->ctx, c->op->out[0].type == T_F32 ? KS_FP32 : KS_FP64, B, c->n, in[0], out[0]);
-}
-static void bias_fill(const t_case *c, double *x) { memset(x, 0, (size_t)(c->n * c->n) * sizeof *x); } /* frame 0 */
-static void bias_golden(const t_case *c, double *const in[], double *const ref[]) {
-    const int64_t nn = c->n * c->n;
-    for (int b = 0; b < B; b++) {
-        double most = 0;
-        for (int64_t i = 0; i < nn; i++) most = fmax(most, fabs(in[0][b * nn + i]));
-        for (int64_t i = 0; i < nn; i++) ref[0][b * nn + i] = most > 0 ? in[0][b * nn + i] / most : 0;
-    }
-}
-static ks_status bias_bad(t_case *c, int k, void *const in[], void *const out[]) {
-    (void)k, (void)in;
-    return ks_bias_fwd(c->ctx, KS_FP64, B, c->n, NULL, out[0]);
-}
-
 int main(int argc, char **argv) {
 #define ROT(title, f, a, g)                                                                                            \
     {                                                                                                                  \
@@ -293,37 +174,11 @@ int main(int argc, char **argv) {
             {.name = "out", .diff = 1, .tol = 256 * TOL_EPS}                                                           \
         }                                                                                                              \
     } /* the reference solves 5 x 5 systems of condition near 30 */
-#define BIAS(t)                                                                                                        \
-    {                                                                                                                  \
-        .name = "bias " #t, .n = 24, .n_size = 5, .sizes = {0, 1, 31, 33, 70}, .build = bias_build, .fwd = bias_fwd,   \
-        .golden = bias_golden, .bad = bias_bad, .n_bad = 1, .in = {{.name = "M", .fill = bias_fill}}, .out = {         \
-            {.name = "bias", .type = t}                                                                                \
-        }                                                                                                              \
-    }
-    static const t_op ops[] = {
-        ROT("rotate", fwd, fwd_adj, golden),
-        ROT("rotate back", back, back_adj, back_golden),
-        {.name   = "congruence",
-         .flags  = T_LINEAR,
-         .n      = 40,
-         .n_size = 6,
-         .sizes  = {0, 1, 31, 32, 33, 130},
-         .build  = con_build,
-         .fwd    = con_fwd,
-         .adj    = con_adj,
-         .golden = con_golden,
-         .bad    = con_bad,
-         .n_bad  = 2,
-         .in     = {{.name = "M", .diff = 1},
-                    {.name = "A", .project = symmetric},
-                    {.name = "slot", .type = T_I32, .fill = fill_slot}},
-         .out    = {{.name = "out", .diff = 1}}},
-        BIAS(T_F64),
-        BIAS(T_F32),
-    };
+    static const t_op ops[] = {ROT("rotate", fwd, fwd_adj, golden), ROT("rotate back", back, back_adj, back_golden)};
     t_op_init(argc, argv);
-    for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) t_op_run(&ops[k]);
-    test_cholesky(1);
-    test_cholesky(29);
-    return t_done("rotate", 3 * 8 + 2 * 4 + 2 * 8);
+    for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
+        t_op_run(&ops[k]);
+        t_frames_apart(&ops[k], B, 1u << 0 | 1u << 1, 1u << 0);
+    }
+    return t_done("rotate", 2 * (8 + 6));
 }

@@ -15,7 +15,7 @@
 #define KS_INTEGRALS_CUDA_CUH
 #include "../common.cuh"
 #include "cuda/backend_cuda.h"
-#include "ksgrad/system.h"
+#include "cuda/eri_pool.h"
 
 enum { KS_PAIR_ALIGN = 16 /* doubles; rows of the store */ };
 
@@ -25,23 +25,6 @@ static inline int64_t ks_pair_ld(int64_t n_pair) { return (n_pair + KS_PAIR_ALIG
 static __host__ __device__ inline int64_t ks_pair_index(int64_t i, int64_t j) {
     return i >= j ? i * (i + 1) / 2 + j : j * (j + 1) / 2 + i;
 }
-
-/* What depends on the system only: order of the AOs, shell pairs by class, exponents and coefficients, Boys rows. Made
- * once (eri_tables.cu); the rest of it is in eri_cuda.cuh. */
-typedef struct ks_eri_tables_cuda ks_eri_tables_cuda;
-/* (n_ao) PySCF AO of each place in the store's order; place of each PySCF AO. The first two in device memory. */
-typedef struct ks_eri_order_cuda {
-    const int32_t *ao, *place, *place_host;
-} ks_eri_order_cuda;
-
-/* ks_eri.impl: a pool. */
-typedef struct ks_eri_cuda {
-    const ks_system    *sys;
-    ks_eri_tables_cuda *tables;
-    ks_eri_order_cuda   order; /* = ks_eri_tables_cuda_order(tables) */
-    int64_t             capacity, n_ao, n_pair, ld;
-    double             *store; /* (capacity, n_pair, ld) device */
-} ks_eri_cuda;
 
 #ifdef __cplusplus
 extern "C" {

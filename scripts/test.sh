@@ -4,7 +4,8 @@
 #   1. cpu-release with gcc: every test, the oracles (libxc, libint2), the kernel launcher, end to end
 #   2. cpu-debug with gcc, ASan and UBSan: every test but those labelled slow
 #   3. clang: the whole tree compiles without a warning
-#   4. nvcc, where it is installed: the CUDA build (sm_80, sm_90), warnings as errors
+#   4. nvcc, where it is installed: library, program and GPU tests for sm_80, sm_90 and sm_100, warnings as errors; what a
+#      CUDA build must do without a GPU; registers and spills. Without nvcc: one skip
 #
 #   scripts/test.sh [--no-setup]
 set -uo pipefail
@@ -47,8 +48,13 @@ if step "clang" cmake -G Ninja -B build/clang -DCMAKE_BUILD_TYPE=Release -DCMAKE
     step "build" cmake --build build/clang && run_ctest build/clang -R '^(unit\.core|op\.)' -LE slow
 fi
 if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
-    step "cuda-release (nvcc)" cmake --preset cuda-release -G Ninja -DKS_TESTS=OFF &&
-        step "build" cmake --build --preset cuda-release && passed=$((passed + 1))
+    cuda_start=$SECONDS
+    if step "cuda-release (nvcc)" cmake --preset cuda-release -G Ninja -DKS_TESTS=ON &&
+        step "build" cmake --build --preset cuda-release --target ksgrad ks_cuda_tests; then
+        echo "CUDA build: $((SECONDS - cuda_start)) s"
+        run_ctest build/cuda-release -L cuda-build
+        echo "$(ctest --test-dir build/cuda-release -N -L '^cuda$' | sed -n 's/^Total Tests: //p') op tests are built and need a GPU: scripts/gpu-check.sh"
+    fi
 else
     echo "no nvcc: the CUDA build is skipped"
     skipped=$((skipped + 1))

@@ -32,11 +32,15 @@ if(NOT KS_CUDA) # the launcher and the real backend are the same symbols
 endif()
 
 # op.X.cuda with the real backend, op.X.emu with the launcher.
+if(KS_CUDA)
+  add_custom_target(ks_cuda_tests)
+endif()
 function(ks_add_cuda_test short src)
   if(KS_CUDA)
     add_executable(cuda_test_${short} ${src})
     target_link_libraries(cuda_test_${short} PRIVATE ks_op_driver)
     target_include_directories(cuda_test_${short} PRIVATE ${CMAKE_SOURCE_DIR})
+    add_dependencies(ks_cuda_tests cuda_test_${short})
     ks_add_test(op.${short}.cuda cuda_test_${short} "op;cuda" 600 cuda)
   else()
     add_executable(emu_test_${short} ${src} tests/emu/register.c) # not in the library: only a weak reference asks for it

@@ -26,10 +26,9 @@ namespace bc = boost::context::detail;
 
 struct fibre {
     char  *base; /* mapping: one guard page, then the stack */
-    size_t bytes;
+    size_t bytes, shift;
     void (*body)(void *);
     void *arg;
-    bool  done;
 #ifdef KS_EMU_BOOST
     bc::fcontext_t ctx;
 #else
@@ -50,16 +49,16 @@ static size_t      g_sched_bytes;
 
 static size_t page() { return (size_t)sysconf(_SC_PAGESIZE); }
 
-fibre *fibre_create(size_t stack_bytes) {
+fibre *fibre_create(size_t stack_bytes, size_t k) {
     fibre *f = new fibre();
     f->bytes = (stack_bytes + page() - 1) / page() * page();
+    f->shift = k * 1088 % (stack_bytes / 4) / 64 * 64;
     f->base  = (char *)mmap(nullptr, f->bytes + page(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
                             -1, 0);
     if (f->base == MAP_FAILED || mprotect(f->base, page(), PROT_NONE) != 0) {
         fprintf(stderr, "emu: cannot map a fibre's stack\n");
         abort();
     }
-    f->done = true;
     return f;
 }
 
@@ -103,7 +102,6 @@ static void enter(bc::transfer_t t) {
     g_scheduler = t.fctx;
     arrive_in_fibre(nullptr);
     g_current->body(g_current->arg);
-    g_current->done = true;
     leave_for_scheduler(nullptr); /* NULL: this stack's fake frames are over */
     bc::jump_fcontext(g_scheduler, nullptr);
     abort();
@@ -112,7 +110,6 @@ static void enter(bc::transfer_t t) {
 static void enter() {
     arrive_in_fibre(nullptr);
     g_current->body(g_current->arg);
-    g_current->done = true;
     leave_for_scheduler(nullptr);
     swapcontext(&g_current->ctx, &g_scheduler);
     abort();
@@ -122,16 +119,15 @@ static void enter() {
 void fibre_start(fibre *f, void (*body)(void *), void *arg) {
     f->body = body;
     f->arg  = arg;
-    f->done = false;
 #ifdef KS_ASAN
     __asan_unpoison_memory_region(f->base + page(), f->bytes); /* what the last run's frames left */
 #endif
 #ifdef KS_EMU_BOOST
-    f->ctx = bc::make_fcontext(f->base + page() + f->bytes, f->bytes, enter);
+    f->ctx = bc::make_fcontext(f->base + page() + f->bytes - f->shift, f->bytes - f->shift, enter);
 #else
     getcontext(&f->ctx);
     f->ctx.uc_stack.ss_sp = f->base + page();
-    f->ctx.uc_stack.ss_size = f->bytes;
+    f->ctx.uc_stack.ss_size = f->bytes - f->shift;
     f->ctx.uc_link = nullptr;
     makecontext(&f->ctx, enter, 0);
 #endif
@@ -160,5 +156,3 @@ void fibre_yield() {
 #endif
     arrive_in_fibre(fake);
 }
-
-bool fibre_is_done(const fibre *f) { return f->done; }

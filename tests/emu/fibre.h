@@ -5,11 +5,12 @@
 #include <cstddef>
 
 struct fibre;
-fibre *fibre_create(size_t stack_bytes);
+/* k-th fibre: stacks start at different offsets, or their tops would share one set of every cache. */
+fibre *fibre_create(size_t stack_bytes, size_t k);
 void   fibre_destroy(fibre *f);
-/* f runs body(arg) from the start at the next resume. */
+/* f runs body(arg), which never returns, from the start at the next resume. */
 void fibre_start(fibre *f, void (*body)(void *), void *arg);
-void fibre_resume(fibre *f); /* from the scheduler: until f yields or its body returns */
+void fibre_resume(fibre *f); /* from the scheduler: until f yields */
 void fibre_yield();          /* from inside a fibre: back to the scheduler */
 bool fibre_is_done(const fibre *f);
 #endif

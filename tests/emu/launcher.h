@@ -1,4 +1,4 @@
-/* launcher.h -- what tests of the launcher itself need beyond the CUDA calls of shim/cuda_runtime.h. */
+/* launcher.h -- what tests need of the launcher beyond the CUDA calls of shim/cuda_runtime.h. */
 #ifndef KS_EMU_LAUNCHER_H
 #define KS_EMU_LAUNCHER_H
 #include <stdint.h>
@@ -9,8 +9,19 @@ extern "C" {
 const char *ks_emu_message(void);
 /* Forgets errors, pending work and the sticky state; device memory stays. */
 void ks_emu_reset(void);
-/* Order of threads and blocks; also KS_EMU_SEED in the environment. */
+/* Order of threads, blocks and streams; also KS_EMU_SEED in the environment. */
 void ks_emu_seed(uint64_t seed);
+
+/* Calls of the program so far, the refused ones included: take two and subtract. KS_EMU_STATS=1 in the environment
+ * prints them, and the time spent in each kernel, when the program ends. */
+typedef struct ks_emu_counts {
+    int64_t launches, graph_launches; /* kernels, library calls and fills; graphs */
+    int64_t waits;                    /* of the host for a stream or the device */
+    int64_t event_waits;              /* of the host for an event */
+    int64_t allocations, frees;       /* device and pinned memory */
+    int64_t copies_in, copies_out;    /* from and to the host */
+} ks_emu_counts;
+ks_emu_counts ks_emu_count(void);
 #ifdef __cplusplus
 }
 #endif

@@ -191,7 +191,7 @@ static void test_shared() {
 static void test_memory() {
     double      *p     = device<double>(33);
     const double fresh = host(p, 33)[32];
-    double       h[33] = {0};
+    double       h[34] = {0};
     CHECK(fresh != fresh, "new memory reads as %g", fresh);
     CHECK(fate([] {}) == 0, "a child that does nothing");
     CHECK(fate([&] { *(volatile double *)p = 1; }) != 0, "the host writes device memory unpunished");
@@ -217,24 +217,271 @@ static void test_memory() {
     CHECK(cudaFree(p) == cudaSuccess && cudaFree(nullptr) == cudaSuccess, "free");
 }
 
-static void test_streams() {
-    double *p = device<double>(1), h = -1, two = 2;
-    (void)cudaMemcpyAsync(p, &two, 8, cudaMemcpyHostToDevice, g_stream);
-    two = 3; /* too early: the copy has not run */
-    (void)cudaMemcpyAsync(&h, p, 8, cudaMemcpyDeviceToHost, g_stream);
-    CHECK(h == -1, "a copy ran before the synchronisation");
+/* A pinned buffer of n doubles. */
+static double *host_buffer(size_t n) {
+    void *p = nullptr;
+    if (cudaMallocHost(&p, n * sizeof(double)) != cudaSuccess) abort();
+    return (double *)p;
+}
+static __global__ void copy_k(const double *from, double *to) { to[0] = from[0]; }
+static __global__ void add_k(double *x, double v) { x[0] = x[0] + v; }
+static __global__ void axpb_k(double *x, double a, double b) { x[0] = a * x[0] + b; }
+
+static cudaStream_t new_stream() {
+    cudaStream_t s = nullptr;
+    if (cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking) != cudaSuccess) abort();
+    return s;
+}
+static cudaEvent_t new_event() {
+    cudaEvent_t e = nullptr;
+    if (cudaEventCreateWithFlags(&e, cudaEventDisableTiming) != cudaSuccess) abort();
+    return e;
+}
+
+static void test_copies() {
+    double *p = device<double>(1), *two = host_buffer(1), *h = host_buffer(1), pageable = 2;
+    *two = 2;
+    *h   = -1;
+    (void)cudaMemcpyAsync(p, two, 8, cudaMemcpyHostToDevice, g_stream);
+    *two = 3; /* too early: the copy has not run */
+    (void)cudaMemcpyAsync(h, p, 8, cudaMemcpyDeviceToHost, g_stream);
+    CHECK(*h == -1, "a copy ran before the synchronisation");
     (void)cudaStreamSynchronize(g_stream);
-    CHECK(h == 3, "the host buffer was read at the call, %g", h);
-    cudaStream_t other;
-    (void)cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
-    KS_LAUNCH(store_k, 1, 1, 0, other, p, 0, 5.0);
-    CHECK(host(p, 1)[0] == 3, "work of another stream ran without its synchronisation");
-    (void)cudaStreamSynchronize(other);
-    CHECK(host(p, 1)[0] == 5, "work is lost");
+    CHECK(*h == 3, "the host buffer was read at the call, %g", *h);
+    CHECK(cudaMemcpyAsync(p, &pageable, 8, cudaMemcpyHostToDevice, g_stream) == cudaErrorInvalidValue,
+          "a copy is queued from memory that is not pinned");
+    (void)cudaGetLastError();
+    KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 4.0);
+    CHECK(cudaMemcpyAsync(&pageable, p, 8, cudaMemcpyDeviceToHost, g_stream) == cudaSuccess && pageable == 4,
+          "a copy to pageable memory waits, %g", pageable);
+    KS_LAUNCH(store_k, 1, 1, 0, g_stream, &pageable, 0, 1.0);
+    CHECK(cudaGetLastError() == cudaErrorInvalidValue, "a kernel gets a pointer to host memory");
+    KS_LAUNCH(store_k, 1, 1, 0, g_stream, h, 0, 6.0);
+    CHECK(cudaStreamSynchronize(g_stream) == cudaSuccess && *h == 6, "a kernel writes pinned memory");
+    CHECK(cudaFreeHost(&pageable) == cudaErrorInvalidValue, "cudaFreeHost of a local variable");
+    (void)cudaGetLastError();
+    CHECK(cudaFreeHost(two) == cudaSuccess && cudaFreeHost(h) == cudaSuccess && cudaFree(p) == cudaSuccess, "free");
+}
+
+/* Two streams, 64 times. Without an event the second one may come first and may not; with one it never does. */
+static void test_streams() {
+    double      *p        = device<double>(2);
+    cudaStream_t other    = new_stream();
+    cudaEvent_t  e        = new_event();
+    int          early[2] = {0, 0}, late = 0, with_event = 0;
+    for (int k = 0; k < 64; k++) {
+        for (int ordered = 0; ordered < 2; ordered++) {
+            KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 1.0);
+            (void)cudaDeviceSynchronize();
+            for (int i = 0; i < 20; i++) KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 1.0);
+            KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 2.0);
+            (void)cudaEventRecord(e, g_stream);
+            if (ordered) (void)cudaStreamWaitEvent(other, e, 0);
+            KS_LAUNCH(copy_k, 1, 1, 0, other, p, p + 1);
+            if (k % 2) (void)cudaDeviceSynchronize();
+            (void)cudaStreamSynchronize(other);
+            double *h = host_buffer(2);
+            (void)cudaMemcpyAsync(h, p, 16, cudaMemcpyDeviceToHost, other);
+            (void)cudaStreamSynchronize(other);
+            if (ordered) with_event += h[1] == 2;
+            else {
+                early[k % 2] += h[1] == 1;
+            }
+            late += h[0] != 2;
+            (void)cudaFreeHost(h);
+        }
+    }
+    CHECK(with_event == 64, "%d of 64 reads came after the event they wait for", with_event);
+    CHECK(early[0] > 5 && early[1] > 5, "a missing wait shows in %d and %d of 32 runs", early[0], early[1]);
+    CHECK(late > 5, "work of another stream had always run: %d", late);
+    /* An event is what its last record says; waits that are queued keep the record they were made for. */
+    int wrong = 0, done_early = 0, not_done = 0;
+    for (int k = 0; k < 64; k++) {
+        (void)cudaDeviceSynchronize();
+        KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 7.0);
+        (void)cudaEventRecord(e, g_stream);
+        (void)cudaStreamWaitEvent(other, e, 0);
+        KS_LAUNCH(copy_k, 1, 1, 0, other, p, p + 1);
+        (void)cudaEventRecord(e, other);
+        (void)cudaStreamWaitEvent(g_stream, e, 0);
+        KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 8.0);
+        done_early += cudaEventQuery(e) != cudaErrorNotReady;
+        (void)cudaGetLastError();
+        (void)cudaEventSynchronize(e);
+        not_done += cudaEventQuery(e) != cudaSuccess;
+        wrong += host(p + 1, 1)[0] != 7;
+    }
+    CHECK(wrong == 0, "%d of 64 ping-pongs are out of order", wrong);
+    CHECK(done_early == 0 && not_done == 0, "%d events done before anything has run, %d not done after waiting",
+          done_early, not_done);
+    int polls = 0;
+    KS_LAUNCH(store_k, 1, 1, 0, other, p, 0, 9.0);
+    while (cudaStreamQuery(other) == cudaErrorNotReady && polls < 1000) polls++;
+    CHECK(polls > 0 && polls < 1000, "%d polls until a stream is done", polls);
+    (void)cudaGetLastError();
+    (void)cudaEventDestroy(e);
+    CHECK(cudaEventRecord(e, other) == cudaErrorInvalidResourceHandle, "a destroyed event");
     (void)cudaStreamDestroy(other);
     CHECK(cudaStreamSynchronize(other) == cudaErrorInvalidResourceHandle, "a destroyed stream");
     (void)cudaGetLastError();
     CHECK(cudaFree(p) == cudaSuccess, "free");
+}
+
+/* x = ((x + 1) * 2 + 3) on two streams; y = 5 x on a third, joined. */
+static void two_branches(cudaStream_t main, cudaStream_t side, cudaEvent_t fork, cudaEvent_t join, double *x,
+                         int with_join) {
+    KS_LAUNCH(add_k, 1, 1, 0, main, x, 1.0);
+    (void)cudaEventRecord(fork, main);
+    (void)cudaStreamWaitEvent(side, fork, 0);
+    KS_LAUNCH(copy_k, 1, 1, 0, side, x, x + 1);
+    KS_LAUNCH(axpb_k, 1, 1, 0, side, x + 1, 5.0, 0.0);
+    if (with_join) {
+        (void)cudaEventRecord(join, side);
+        (void)cudaStreamWaitEvent(main, join, 0);
+    }
+    KS_LAUNCH(axpb_k, 1, 1, 0, main, x, 2.0, 3.0);
+}
+
+static void test_graphs() {
+    double         *x = device<double>(2), *h = host_buffer(2);
+    cudaStream_t    side = new_stream();
+    cudaEvent_t     fork = new_event(), join = new_event();
+    cudaGraph_t     graph = nullptr;
+    cudaGraphExec_t exec  = nullptr;
+    int             wrong = 0;
+    KS_LAUNCH(store_k, 1, 1, 0, g_stream, x, 0, 10.0);
+    (void)cudaStreamSynchronize(g_stream);
+    CHECK(cudaStreamBeginCapture(g_stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess, "begin");
+    two_branches(g_stream, side, fork, join, x, 1);
+    CHECK(cudaStreamEndCapture(g_stream, &graph) == cudaSuccess && graph, "end: %s", ks_emu_message());
+    CHECK(host(x, 1)[0] == 10, "captured work has run");
+    CHECK(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess, "instantiate");
+    (void)cudaGraphDestroy(graph);
+    for (int k = 0; k < 32; k++) {
+        KS_LAUNCH(store_k, 1, 1, 0, g_stream, x, 0, (double)k);
+        wrong += cudaGraphLaunch(exec, g_stream) != cudaSuccess;
+        const std::vector<double> v = host(x, 2);
+        KS_LAUNCH(store_k, 1, 1, 0, g_stream, x, 0, (double)k);
+        two_branches(g_stream, side, fork, join, x, 1);
+        const std::vector<double> direct = host(x, 2);
+        wrong += v[0] != direct[0] || v[1] != direct[1] || v[0] != 2.0 * (k + 1) + 3 || v[1] != 5.0 * (k + 1);
+    }
+    CHECK(wrong == 0, "%d of 32 replays differ from the direct run", wrong);
+    CHECK(cudaGraphExecDestroy(exec) == cudaSuccess, "destroy");
+
+    const auto refused = [&](cudaError_t expect, const char *what, auto call) {
+        (void)cudaStreamBeginCapture(g_stream, cudaStreamCaptureModeThreadLocal);
+        KS_LAUNCH(add_k, 1, 1, 0, g_stream, x, 1.0);
+        const cudaError_t e = call();
+        cudaGraph_t       g = nullptr;
+        CHECK(e == expect, "%s inside a capture: %d, expected %d", what, (int)e, (int)expect);
+        CHECK(cudaStreamEndCapture(g_stream, &g) != cudaSuccess && !g, "%s leaves the capture valid", what);
+        (void)cudaGetLastError();
+        KS_LAUNCH(store_k, 1, 1, 0, g_stream, x, 0, 1.0);
+        CHECK(cudaGetLastError() == cudaSuccess && host(x, 1)[0] == 1, "the stream works after %s", what);
+    };
+    const cudaError_t no = cudaErrorStreamCaptureUnsupported;
+    void             *q  = nullptr;
+    refused(no, "a wait for the stream", [&] { return cudaStreamSynchronize(g_stream); });
+    refused(no, "a wait for the device", [&] { return cudaDeviceSynchronize(); });
+    refused(no, "a wait for an event", [&] { return cudaEventSynchronize(join); });
+    refused(no, "cudaMalloc", [&] { return cudaMalloc(&q, 8); });
+    refused(no, "cudaFree", [&] { return cudaFree(x); });
+    refused(no, "cudaMallocHost", [&] { return cudaMallocHost(&q, 8); });
+    refused(no, "a copy in", [&] { return cudaMemcpyAsync(x, h, 8, cudaMemcpyHostToDevice, g_stream); });
+    refused(no, "a copy out", [&] { return cudaMemcpyAsync(h, x, 8, cudaMemcpyDeviceToHost, g_stream); });
+    (void)cudaEventRecord(fork, side);
+    refused(cudaErrorStreamCaptureIsolation, "an event from outside",
+            [&] { return cudaStreamWaitEvent(g_stream, fork, 0); });
+    (void)cudaStreamBeginCapture(g_stream, cudaStreamCaptureModeThreadLocal);
+    two_branches(g_stream, side, fork, join, x, 0);
+    CHECK(cudaStreamEndCapture(g_stream, &graph) == cudaErrorStreamCaptureUnjoined && !graph, "a stream left out");
+    (void)cudaGetLastError();
+    CHECK(cudaStreamWaitEvent(side, fork, 0) == cudaErrorStreamCaptureIsolation, "an event of a finished capture");
+    (void)cudaGetLastError();
+    CHECK(cudaStreamEndCapture(g_stream, &graph) == cudaErrorStreamCaptureUnmatched, "an end without a beginning");
+    (void)cudaGetLastError();
+    CHECK(cudaFreeHost(h) == cudaSuccess && cudaFree(x) == cudaSuccess, "free");
+    (void)cudaEventDestroy(fork);
+    (void)cudaEventDestroy(join);
+    (void)cudaStreamDestroy(side);
+}
+
+static void test_counts() {
+    const ks_emu_counts a = ks_emu_count();
+    double             *p = device<double>(4), *h = host_buffer(4);
+    cudaEvent_t         e = new_event();
+    (void)cudaMemsetAsync(p, 0, 32, g_stream);
+    KS_LAUNCH(store_k, 1, 1, 0, g_stream, p, 0, 1.0);
+    (void)cudaMemcpyAsync(h, p, 32, cudaMemcpyDeviceToHost, g_stream);
+    (void)cudaEventRecord(e, g_stream);
+    (void)cudaEventSynchronize(e);
+    (void)cudaMemcpyAsync(p, h, 32, cudaMemcpyHostToDevice, g_stream);
+    (void)cudaStreamSynchronize(g_stream);
+    (void)cudaEventDestroy(e);
+    (void)cudaFree(p);
+    (void)cudaFreeHost(h);
+    const ks_emu_counts b = ks_emu_count();
+    CHECK(b.launches - a.launches == 2, "%lld launches", (long long)(b.launches - a.launches));
+    CHECK(b.waits - a.waits == 1 && b.event_waits - a.event_waits == 1, "waits");
+    CHECK(b.allocations - a.allocations == 2 && b.frees - a.frees == 2, "allocations");
+    CHECK(b.copies_in - a.copies_in == 1 && b.copies_out - a.copies_out == 1, "copies");
+    size_t free0 = 0, free1 = 0, total = 0;
+    (void)cudaMemGetInfo(&free0, &total);
+    p = device<double>(1 << 17);
+    (void)cudaMemGetInfo(&free1, &total);
+    CHECK(free0 - free1 >= 1 << 20 && free0 - free1 < 2 << 20 && total >= free0, "memory");
+    (void)cudaFree(p);
+}
+
+static __global__ void integers_k(unsigned long long *u, int *i) {
+    const unsigned t = blockIdx.x * blockDim.x + threadIdx.x;
+    atomicMin(&u[0], 1000 + t);
+    atomicMax(&u[1], t);
+    atomicAdd(&u[2], 1);
+    if (t == 77) atomicExch(&u[3], 5);
+    atomicCAS(&i[0], 0, (int)t + 1);
+    atomicOr(&i[1], 1 << t % 8);
+}
+static __global__ void segments_k(int *out) {
+    const int i = (int)threadIdx.x;
+    int       v = i, s = 0;
+    for (int step = 4; step > 0; step /= 2) v += __shfl_xor_sync(0xffffffffu, v, step, 8);
+    s = __shfl_up_sync(0xffffffffu, i, 1, 8) + 100 * __shfl_down_sync(0xffffffffu, i, 1, 8) +
+        10000 * __shfl_sync(0xffffffffu, i, 3, 8);
+    __syncwarp();
+    out[3 * i]     = v;
+    out[3 * i + 1] = s;
+    out[3 * i + 2] = 2 * __any_sync(0xffffffffu, i == 3) + __all_sync(0xffffffffu, i < 64);
+}
+static __global__ void missing_lane_k(int *out) {
+    if (threadIdx.x < 16) out[threadIdx.x] = __shfl_sync(0x0000ffffu, (int)threadIdx.x, 20);
+}
+
+static void test_intrinsics() {
+    unsigned long long *u = device<unsigned long long>(4);
+    int                *i = device<int>(2), *out = device<int>(96), wrong = 0;
+    (void)cudaMemsetAsync(u, 0xff, 8, g_stream);
+    (void)cudaMemsetAsync(u + 1, 0, 24, g_stream);
+    (void)cudaMemsetAsync(i, 0, 8, g_stream);
+    KS_LAUNCH(integers_k, 3, 64, 0, g_stream, u, i);
+    const std::vector<unsigned long long> v = host(u, 4);
+    CHECK(v[0] == 1000 && v[1] == 191 && v[2] == 192 && v[3] == 5, "min %llu max %llu add %llu exch %llu", v[0], v[1],
+          v[2], v[3]);
+    const std::vector<int> w = host(i, 2);
+    CHECK(w[0] > 0 && w[0] <= 192 && w[1] == 255, "cas %d or %d", w[0], w[1]);
+    KS_LAUNCH(segments_k, 1, 32, 0, g_stream, out);
+    const std::vector<int> s = host(out, 96);
+    for (int k = 0; k < 32; k++) {
+        const int first = k / 8 * 8, up = k == first ? k : k - 1, down = k == first + 7 ? k : k + 1;
+        wrong += s[(size_t)(3 * k)] != 8 * first + 28;
+        wrong += s[(size_t)(3 * k + 1)] != up + 100 * down + 10000 * (first + 3);
+        wrong += s[(size_t)(3 * k + 2)] != 3;
+    }
+    CHECK(wrong == 0, "%d wrong values of shuffles in segments", wrong);
+    expect_failure([&] { KS_LAUNCH(missing_lane_k, 1, 32, 0, g_stream, out); }, "not in mask",
+                   "a shuffle from a lane that takes no part");
+    CHECK(cudaFree(u) == cudaSuccess && cudaFree(i) == cudaSuccess && cudaFree(out) == cudaSuccess, "free");
 }
 
 static void test_launch_errors() {
@@ -262,17 +509,22 @@ static void test_launch_errors() {
 }
 
 int main() {
-    int expected = 55;
+    int expected = 116, n = 0;
 #ifdef KS_ASAN
     expected += 3;
 #endif
+    (void)cudaGetDeviceCount(&n); /* takes the seed from the environment */
     (void)cudaStreamCreateWithFlags(&g_stream, cudaStreamNonBlocking);
     test_barriers();
     test_warps();
     test_indices();
     test_shared();
     test_memory();
+    test_copies();
     test_streams();
+    test_graphs();
+    test_counts();
+    test_intrinsics();
     test_launch_errors();
     (void)cudaStreamDestroy(g_stream);
     printf("launcher: %d checks, %d failed, %d expected\n", g_run, g_bad, expected);

@@ -19,6 +19,19 @@ ks_status ks_cuda_to_backend(void *state, void *dst, const void *src, size_t byt
 ks_status ks_cuda_to_host(void *state, void *dst, const void *src, size_t bytes);
 ks_status ks_cuda_zero(void *state, void *dst, size_t bytes);
 ks_status ks_cuda_sync(void *state);
+int64_t   ks_cuda_memory(void *state);
+ks_status ks_cuda_fetch_open(void *state, size_t bytes, void **fetch, void **host);
+ks_status ks_cuda_fetch_start(void *state, void *fetch, void *host, const void *src, size_t bytes);
+ks_status ks_cuda_fetch_wait(void *state, void *fetch);
+void      ks_cuda_fetch_close(void *state, void *fetch);
+ks_status ks_cuda_graph_begin(void *state);
+ks_status ks_cuda_graph_end(void *state, void **graph);
+ks_status ks_cuda_graph_launch(void *state, void *graph);
+void      ks_cuda_graph_close(void *state, void *graph);
+int       ks_cuda_n_branch(void *state);
+ks_status ks_cuda_branch(void *state, int branch);
+ks_status ks_cuda_join(void *state);
+ks_status ks_cuda_scratch(struct ks_cuda *cu, int64_t n, size_t size, void **out);
 
 /* cuda/ops/grid.cu, rho.cu */
 ks_status ks_grid_build_cuda(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);

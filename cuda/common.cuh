@@ -2,37 +2,60 @@
  *
  * Rules of the .cu files: C with launches (templates only for types and tile sizes); kernels are launched through
  * KS_LAUNCH and followed by KS_LAUNCHED, shared memory is declared through KS_SHARED and KS_SHARED_DYNAMIC, no inline
- * PTX: so that tests/emu can compile the same files for the CPU. Launchers never synchronise, copy or allocate (but
- * see ks_cuda_scratch). Barriers and shuffles are reached by all threads of the block or warp: none
+ * PTX: so that tests/emu can compile the same files for the CPU. Launchers never synchronise, copy or allocate:
+ * workspace comes from ks_ctx_scratch. Barriers and shuffles are reached by all threads of the block or warp: none
  * returns before. */
 #ifndef KS_COMMON_CUH
 #define KS_COMMON_CUH
 #define KS_LANE_SCALAR 1 /* lane.h: one work item per thread */
+#include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <cusolverDn.h>
 #include <stdint.h>
 #include "core/backend.h"
 
-/* ks_ctx.state of a CUDA context. */
+/* ks_ctx.state of a CUDA context. stream, blas and solver are those of the current branch: read them at each launch. */
 typedef struct ks_cuda {
-    cudaStream_t stream;
-    int          n_sm;
-    int          sync; /* KS_CUDA_SYNC=1: wait after every launch, so that an error is reported where it happens */
-    char        *scratch;
-    size_t       scratch_bytes;
+    cudaStream_t       stream;
+    cublasHandle_t     blas;   /* host pointer mode, its workspace set by device.cu: capturable, repeatable */
+    cusolverDnHandle_t solver; /* deterministic mode */
+    int                n_sm;
+    int                sync;   /* KS_CUDA_SYNC=1: wait after every launch, so that an error is reported where it happens */
+    unsigned long long *fault; /* device: see ks_fault_raise */
+    struct ks_cuda_impl *impl; /* device.cu */
 } ks_cuda;
+static inline ks_cuda *ks_cuda_of(const ks_ctx *ctx) { return (ks_cuda *)ctx->state; }
+
+/* What a kernel may find wrong with its data; the frame is the call's or, where the op's contract says so, another
+ * index. The smallest (kind, frame) of all that are raised is kept and reported by the next ks_sync or ks_fetch_wait,
+ * which clears it. */
+typedef enum ks_fault_kind {
+    KS_FAULT_OVERLAP  = 1, /* KS_ERR_DATA: smallest eigenvalue of S below 1e-8 */
+    KS_FAULT_CHOLESKY = 2, /* KS_ERR_NUMERIC: a matrix is not positive definite */
+    KS_FAULT_FRAME    = 3  /* KS_ERR_DATA: no canonical frame */
+} ks_fault_kind;
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-/* Device workspace of the running launcher, 256-byte aligned, contents undefined; one at a time, valid until the next
- * call. Grows on first use of a size, so a warm step does not allocate. */
-KS_NODISCARD ks_status ks_cuda_scratch(ks_cuda *cu, int64_t n, size_t size, void **out);
 /* Error of the last launch, and with sync also of its execution. */
 KS_NODISCARD ks_status ks_cuda_launched(ks_cuda *cu, const char *file, int line, const char *func);
+const char            *ks_cublas_error(cublasStatus_t status);
+const char            *ks_cusolver_error(cusolverStatus_t status);
 #ifdef __cplusplus
 }
 #endif
 
+#define KS_CUBLAS_CHECK(call)                                                                                          \
+    do {                                                                                                               \
+        const cublasStatus_t e_ = (call);                                                                              \
+        KS_CHECK(e_ == CUBLAS_STATUS_SUCCESS, KS_ERR_CUDA, "%s: %s", #call, ks_cublas_error(e_));                      \
+    } while (0)
+#define KS_CUSOLVER_CHECK(call)                                                                                        \
+    do {                                                                                                               \
+        const cusolverStatus_t e_ = (call);                                                                            \
+        KS_CHECK(e_ == CUSOLVER_STATUS_SUCCESS, KS_ERR_CUDA, "%s: %s", #call, ks_cusolver_error(e_));                  \
+    } while (0)
 #define KS_CUDA_CHECK(call)                                                                                            \
     do {                                                                                                               \
         const cudaError_t e_ = (call);                                                                                 \
@@ -56,6 +79,10 @@ KS_NODISCARD ks_status ks_cuda_launched(ks_cuda *cu, const char *file, int line,
          i < (n); i += i##_step)
 
 static inline int64_t ks_min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static __device__ inline void ks_fault_raise(unsigned long long *fault, ks_fault_kind kind, int64_t frame) {
+    (void)atomicMin(fault, (unsigned long long)kind << 32 | (unsigned long long)frame);
+}
 
 /* Blocks for n items at `per_block` each, at least 1 and at most `most`: the kernels stride over the rest. */
 static inline unsigned ks_blocks(int64_t n, int64_t per_block, int64_t most) {

@@ -27,7 +27,22 @@ typedef struct ks_backend {
     ks_status (*to_backend)(void *state, void *dst, const void *src, size_t bytes);
     ks_status (*to_host)(void *state, void *dst, const void *src, size_t bytes);
     ks_status (*zero)(void *state, void *dst, size_t bytes);
-    ks_status (*sync)(void *state);
+    ks_status (*sync)(void *state); /* waits; reports faults that kernels have raised */
+    int64_t (*memory)(void *state); /* bytes that can still be allocated */
+    /* Asynchronous read-back into host memory of the backend's own kind; see ks_fetch in context.h. */
+    ks_status (*fetch_open)(void *state, size_t bytes, void **fetch, void **host);
+    ks_status (*fetch_start)(void *state, void *fetch, void *host, const void *src, size_t bytes);
+    ks_status (*fetch_wait)(void *state, void *fetch);
+    void (*fetch_close)(void *state, void *fetch);
+    /* Capture and replay; empty where nothing is queued (the CPU). */
+    ks_status (*graph_begin)(void *state);
+    ks_status (*graph_end)(void *state, void **graph); /* graph NULL: throw the capture away */
+    ks_status (*graph_launch)(void *state, void *graph);
+    void (*graph_close)(void *state, void *graph);
+    /* Branches: branch 0 is the main stream; 1..n_branch-1 run beside it between fork and join. */
+    int (*n_branch)(void *state);
+    ks_status (*branch)(void *state, int branch); /* what is queued from here on goes there */
+    ks_status (*join)(void *state);               /* back on branch 0, behind all others */
     const struct ks_ops_integrals *integrals;
     const struct ks_ops_grid      *grid;
     const struct ks_ops_linalg    *linalg;

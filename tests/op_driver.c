@@ -202,12 +202,18 @@ void t_run_cotangent(run *r, uint64_t trial) {
 
 /* Scratch as a careless op would meet it: NaN. Small pieces and a margin for what is lost at the ends of chunks, so
  * that the arena does not grow by this (sanitizer builds fill every take, KS_POISON). */
-static void poison(ks_arena *a) {
-    const size_t        piece = 1 << 16, size = ks_arena_reserved(a);
+/* NaN into what the arena has; ctx NULL: host memory. */
+static void poison(ks_ctx *ctx, ks_arena *a) {
+    static unsigned char ones[1 << 16];
+    const size_t         piece = sizeof ones, size = ks_arena_reserved(a);
     const ks_arena_mark m = ks_arena_get_mark(a);
     void               *p = NULL;
+    memset(ones, 0xff, sizeof ones);
     for (size_t done = 0; done + 8 * piece <= size; done += piece)
-        if (ks_arena_take(a, (int64_t)piece, 1, &p) == KS_OK) memset(p, 0xff, piece);
+        if (ks_arena_take(a, (int64_t)piece, 1, &p) == KS_OK) {
+            if (!ctx) memset(p, 0xff, piece);
+            else if (ks_mem_to_backend(ctx, p, ones, piece) != KS_OK) t_die("poison");
+        }
     ks_arena_release(a, m);
 }
 
@@ -218,15 +224,20 @@ static int arena_is_at(const ks_arena *a, ks_arena_mark m) {
 
 static void before_call(run *r) {
     ks_ctx *ctx = r->c.ctx;
-    r->mark     = ks_arena_get_mark(ks_ctx_scratch(ctx));
-    poison(ks_ctx_scratch(ctx));
-    for (int t = 0; t < ks_ctx_threads(ctx); t++) poison(ks_ctx_thread_scratch(ctx, t));
+    r->mark      = ks_arena_get_mark(ks_ctx_scratch(ctx));
+    r->host_mark = ks_arena_get_mark(ks_ctx_host_scratch(ctx));
+    poison(ctx, ks_ctx_scratch(ctx));
+    poison(NULL, ks_ctx_host_scratch(ctx));
+    for (int t = 0; t < ks_ctx_threads(ctx); t++) poison(NULL, ks_ctx_thread_scratch(ctx, t));
     r->alloc_before = ks_alloc_count();
 }
 
 static void after_call(run *r) {
     r->allocs = ks_alloc_count() - r->alloc_before;
-    if (!arena_is_at(ks_ctx_scratch(r->c.ctx), r->mark)) r->scratch_kept = 1;
+    if (!arena_is_at(ks_ctx_scratch(r->c.ctx), r->mark) ||
+        !arena_is_at(ks_ctx_host_scratch(r->c.ctx), r->host_mark))
+        r->scratch_kept = 1;
+    ks_arena_release(ks_ctx_host_scratch(r->c.ctx), r->host_mark);
     ks_arena_release(ks_ctx_scratch(r->c.ctx), r->mark);
 }
 

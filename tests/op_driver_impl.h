@@ -19,7 +19,7 @@ typedef struct run {
     buf           in[T_MAX_ARG], in_bar[T_MAX_ARG], out[T_MAX_ARG], out_bar[T_MAX_ARG];
     double       *x[T_MAX_ARG], *g[T_MAX_ARG], *v[T_MAX_ARG]; /* inputs, their cotangents, a direction */
     double       *y[T_MAX_ARG], *y_bar[T_MAX_ARG];            /* outputs of the last forward, cotangents */
-    ks_arena_mark mark;
+    ks_arena_mark mark, host_mark;
     int64_t       alloc_before, allocs; /* of the last call */
     int           scratch_kept;
     char          bad[160]; /* a broken guard or a changed input, "" if none */

@@ -55,6 +55,13 @@ static inline void t_put(ks_ctx *ctx, double *d, const double *h, int64_t n) {
 static inline void t_get(ks_ctx *ctx, double *h, const double *d, int64_t n) {
     T_OK(ks_mem_to_host(ctx, h, d, (size_t)n * sizeof *h));
 }
+/* Slots of a segment in backend memory; released by t_drop_slots. */
+static inline int32_t *t_slots(ks_ctx *ctx, int64_t n, const int32_t *host) {
+    int32_t *d = NULL;
+    T_OK(ks_mem_alloc(ctx, (size_t)n * sizeof *d, (void **)&d));
+    T_OK(ks_mem_to_backend(ctx, d, host, (size_t)n * sizeof *d));
+    return d;
+}
 static inline double *t_host(int64_t n) { return calloc((size_t)(n ? n : 1), sizeof(double)); }
 
 static inline double t_max_diff(int64_t n, const double *a, const double *b) {
@@ -73,7 +80,9 @@ static inline void t_random_sym(ks_ctx *ctx, const ks_batch *batch, uint64_t key
         double           *half = t_host(nn), *N = t_host(nn), *t = t_host(nn);
         for (int64_t f = 0; f < batch->segment[s].n_frame; f++) {
             double *out = host + ks_batch_mat_offset(batch, s) + f * nn;
-            t_get(ctx, half, ts->S_half + batch->segment[s].slot[f] * nn, nn);
+            int32_t slot;
+            T_OK(ks_mem_to_host(ctx, &slot, batch->segment[s].slot + f, sizeof slot));
+            t_get(ctx, half, ts->S_half + slot * nn, nn);
             for (int64_t i = 0; i < n; i++)
                 for (int64_t j = 0; j <= i; j++)
                     N[i * n + j] = N[j * n + i] = scale * ks_rng_normal(key, KS_STREAM_TEST, 3, at++);

@@ -33,7 +33,7 @@ typedef struct ks_tensors {
     /* per slot; backend memory */
     double  *pos;               /* (cap, n_atom, 3) */
     double  *e_nuc;             /* (cap) */
-    int32_t *n_occ;             /* (cap, n_spin) doubly occupied orbitals; host memory */
+    int32_t *n_occ;               /* (cap, n_spin) occupied orbitals */
     double  *S, *T, *V, *hcore; /* (cap, n, n) */
     double  *dip;               /* (cap, 3, n, n) */
     double  *S_half, *X;        /* (cap, n, n) S^1/2 and X = S^-1/2 (Loewdin) */
@@ -42,7 +42,9 @@ typedef struct ks_tensors {
     double  *E0;                /* (cap) energy functional at P0 */
     ks_eri  *eri;
     ks_grid *grid;
-    double  *guess_occ; /* (n_guess, n_guess) diagonal matrix of the minao occupations */
+    int32_t *n_occ_host; /* (cap, n_spin) host copy */
+    int64_t  n_occ_max;  /* the largest number that was ever set */
+    double  *guess_occ;  /* (n_guess, n_guess) diagonal matrix of the minao occupations */
 } ks_tensors;
 
 /* Electrons in an occupied orbital: 2 for closed shells. */
@@ -51,16 +53,17 @@ static inline double ks_method_occ(const ks_method *method) { return 2.0 / metho
 KS_NODISCARD ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity,
                                          ks_tensors **out);
 void                   ks_tensors_destroy(ks_tensors **tensors);
-KS_NODISCARD ks_status ks_tensors_bytes(const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot);
-/* Fills slots from pos (n_frame, n_atom, 3) and charge (n_frame), host memory; charge NULL: neutral. An odd number of
- * electrons is KS_ERR_UNSUPPORTED (open shells are not there yet). */
+KS_NODISCARD ks_status ks_tensors_bytes(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot);
+/* Fills slots from pos (n_frame, n_atom, 3) and charge (n_frame); slot, pos and charge are host memory; charge NULL:
+ * neutral. An odd number of electrons is KS_ERR_UNSUPPORTED (open shells are not there yet). Geometries are uploaded,
+ * everything else is made where the backend is; nothing waits. */
 KS_NODISCARD ks_status ks_tensors_build(ks_tensors *tensors, int64_t n_frame, const int32_t *slot, const double *pos,
                                         const int32_t *charge);
 
 typedef struct ks_segment {
     ks_tensors *tensors;
     int64_t     n_frame;
-    int32_t    *slot; /* (n_frame) host memory */
+    int32_t    *slot; /* (n_frame) backend memory */
 } ks_segment;
 
 typedef struct ks_batch {

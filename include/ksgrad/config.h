@@ -72,6 +72,7 @@ typedef struct ks_config {
     struct {
         char    backend[16]; /* auto, cpu, cuda */
         int64_t threads;
+        int     graphs;     /* CUDA: record passes and replay them */
         double  memory_gib; /* host or device memory to plan with; 0: what is free, less a reserve */
     } device;
 } ks_config;

@@ -8,6 +8,7 @@
  * Matrices (B, n_spin, n, n), symmetric; n_spin = 1 (closed shell: total density) for now. */
 #ifndef KS_GRID_H
 #define KS_GRID_H
+#include "ksgrad/linalg.h"
 #include "ksgrad/system.h"
 #include "ksgrad/xc.h"
 
@@ -21,7 +22,7 @@ enum { KS_GRID_LEVEL_MAX = 3 };
 
 /* Number of points of a system at a level (0..3). */
 KS_NODISCARD ks_status ks_grid_n_points(const ks_system *sys, int level, int64_t *n);
-KS_NODISCARD ks_status ks_grid_bytes(const ks_system *sys, int level, int64_t *bytes_per_frame);
+KS_NODISCARD ks_status ks_grid_bytes(ks_ctx *ctx, const ks_system *sys, int level, int64_t *bytes_per_frame);
 KS_NODISCARD ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int level, int64_t capacity, ks_grid **out);
 void                   ks_grid_destroy(ks_grid **grid);
 /* pos (B, n_atom, 3) -> points, weights, block order and AO lists of the slots. */
@@ -40,10 +41,10 @@ KS_NODISCARD ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family
 KS_NODISCARD ks_status ks_grid_weights(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight);
 
 /* One fused pass over the grid: exc (B), n_elec (B) and Vxc (B, n, n), all overwritten; NULL: not wanted.
- * C_occ (B, n, n_occ_max) row-major with n_occ (B) occupied columns such that P = 2 C C^T is a faster route to the density for idempotent P;
- * NULL: the dense P is used. P is needed only when C_occ is NULL. family NONE gives zeros. */
+ * C_occ (B, n, occ->max) row-major, whose occupied columns give P = 2 C C^T, is a faster route to the density for
+ * idempotent P; NULL: the dense P is used. P is needed only when C_occ is NULL. family NONE gives zeros. */
 KS_NODISCARD ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
-                                  const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
+                                  const double *P, const double *C_occ, const ks_occ *occ, double *exc,
                                   double *n_elec, double *Vxc);
 /* Hessian of Exc at P applied to M (both symmetric), which is also the adjoint of Vxc[P]:
  * KM (B, n, n) += Kxc[P](M). */

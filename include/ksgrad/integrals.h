@@ -22,7 +22,7 @@ KS_NODISCARD ks_status ks_int1e_guess(ks_ctx *ctx, const ks_system *sys, int64_t
 typedef struct ks_eri ks_eri;
 KS_NODISCARD ks_status ks_eri_create(ks_ctx *ctx, const ks_system *sys, int64_t capacity, ks_eri **out);
 void                   ks_eri_destroy(ks_eri **eri);
-KS_NODISCARD ks_status ks_eri_bytes(const ks_system *sys, int64_t *bytes_per_frame); /* same layout code as create */
+KS_NODISCARD ks_status ks_eri_bytes(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame); /* same layout code as create */
 KS_NODISCARD ks_status ks_eri_build(ks_ctx *ctx, ks_eri *eri, int64_t n_frame, const int32_t *slot, const double *pos);
 /* One stored integral (tests, inspection): chemists' (ij|kl). */
 KS_NODISCARD ks_status ks_eri_value(const ks_eri *eri, int32_t slot, int64_t i, int64_t j, int64_t k, int64_t l, double *value);

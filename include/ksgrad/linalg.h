@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Matrix b of a call is ptr + index[b / group] * stride (+ (b % group) * group_stride); rows are ld apart.
- * index (host memory) NULL: b / group. group: matrices per frame that share an index (n_spin), at least 1. */
+ * index NULL: b / group. group: matrices per frame that share an index (n_spin), at least 1. */
 typedef struct ks_mats {
     const double  *ptr;
     int64_t        ld, stride;
@@ -22,6 +22,13 @@ typedef struct ks_mats {
     int32_t        group;
     int64_t        group_stride; /* 0: all matrices of a group are the same one */
 } ks_mats;
+
+/* Occupied orbitals of matrix b: n_occ[f * n_spin + b % n_spin], f = b / n_spin or, with slot, slot[b / n_spin]. */
+typedef struct ks_occ {
+    const int32_t *n_occ, *slot;
+    int64_t        n_spin;
+    int64_t        max; /* no n_occ that is met is larger */
+} ks_occ;
 
 /* Contiguous (n_mat, n_row, n_col). */
 static inline ks_mats ks_mats_dense(const double *ptr, int64_t n_row, int64_t n_col) {
@@ -47,7 +54,8 @@ KS_NODISCARD ks_status ks_sandwich(ks_ctx *ctx, int64_t n_mat, int64_t n, int tr
 KS_NODISCARD ks_status ks_eigh(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *a, double *w, double *v);
 
 /* S^1/2 and X = S^-1/2 (Loewdin) of symmetric positive definite S. A smallest eigenvalue below 1e-8 is KS_ERR_DATA
- * naming frame first_frame + b and the eigenvalue. */
+ * naming frame first_frame + b: at once on the CPU; from the next ks_sync or ks_fetch_wait on CUDA, where the frame's
+ * matrices are NaN. */
 KS_NODISCARD ks_status ks_lowdin(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame,
                                  double *s_half, double *x);
 
@@ -67,8 +75,7 @@ typedef struct ks_term {
 KS_NODISCARD ks_status ks_combine(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add,
                                   double *out);
 
-/* pool[index[b]] = x_b: rows of len contiguous doubles, the inverse of a combination that gathers. index: host
- * memory, distinct. */
+/* pool[index[b]] = x_b: rows of len contiguous doubles, the inverse of a combination that gathers. index distinct. */
 KS_NODISCARD ks_status ks_scatter(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index,
                                   double *pool);
 
@@ -80,16 +87,31 @@ KS_NODISCARD ks_status ks_dot(ks_ctx *ctx, int64_t n_mat, int64_t len, double al
 KS_NODISCARD ks_status ks_sym(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a,
                               int add, double *out);
 
-/* P = occ C_occ C_occ^T over the first n_occ[b] columns of C; occ is 2 for closed shells. n_occ (n_mat) host memory. */
-KS_NODISCARD ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ,
+/* P = weight C_occ C_occ^T over the occupied columns of C; weight is 2 for closed shells. */
+KS_NODISCARD ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ,
                                       const double *c, double *p);
 
-/* The occupied-virtual response, rows i < n_row (n_row >= every n_occ): y_ia = occ g_ia / (eps_i - eps_a) for
- * i < n_occ[b] <= a, else 0. g, y (n_mat, n_row, n); y may be g. mask (n_mat, host; NULL: all): frames with 0 get y =
- * 0. */
-KS_NODISCARD ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ,
-                                   const int32_t *n_occ, const double *eps, const uint8_t *mask, const double *g,
-                                   double *y);
+/* The occupied-virtual response, rows i < occ->max: y_ia = weight g_ia / (eps_i - eps_a) for i < n_occ <= a, else 0.
+ * g, y (n_mat, occ->max, n); y may be g. mask (n_mat / n_spin; NULL: all): frames with 0 get y = 0. */
+KS_NODISCARD ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ,
+                                   const double *eps, const double *mask, const double *g, double *y);
+
+/* ---- scalars of frames ---- */
+
+/* gap[f] = min over the spins of eps[n_occ] - eps[n_occ - 1]; without an occupied or a virtual orbital infinite, with
+ * orbital energies that are not finite -1. min 1: the smaller of that and gap[f] as it was (gap[f] NaN counts as -1).
+ * eps (n_frame, n_spin, n). */
+KS_NODISCARD ks_status ks_gap(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min,
+                              double *gap);
+/* mask[f] = 1 where E[f] is finite (E NULL: everywhere), gap[f] >= gap_min and and_mask[f] != 0 (NULL: everywhere),
+ * else 0. mask may be and_mask. */
+KS_NODISCARD ks_status ks_mask(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                               const double *and_mask, double *mask);
+/* out[0] = alpha sum of x[f] (NULL: 1) over the frames with mask[f] != 0, added to out[0] when add is 1. One order. */
+KS_NODISCARD ks_status ks_masked_sum(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x,
+                                     int add, double *out);
+/* out[0] = min(out[0], x[0], ..., x[n_frame - 1]). */
+KS_NODISCARD ks_status ks_min(ks_ctx *ctx, int64_t n_frame, const double *x, double *out);
 
 /* Least-squares mixing weights. gram (n_mat, ld, ld), of which the leading k x k block counts: B_ij = <D_i, D_j>.
  * w (n_mat, k) minimises |sum w_i D_i|^2 + ridge max_i B_ii |w|^2 under sum w = 1. All-zero B gives w = (0,...,0,1). */

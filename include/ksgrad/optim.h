@@ -15,26 +15,38 @@ typedef struct ks_optim_options {
 /* Learning rate of step 1, 2, ...: linear to lr over `warmup` steps, then cosine to lr_min at `steps`, then constant.
  */
 double ks_optim_lr(const ks_optim_options *opt, int64_t step);
-/* Global 2-norm of the gradient (fp64, fixed order). Padding is zero and does not count. */
-KS_NODISCARD ks_status ks_grad_norm(ks_ctx *ctx, ks_params *params, double *norm);
-/* One AdamW step (step >= 1) with the gradient scaled by min(1, clip/norm). A non-finite norm is KS_ERR_NUMERIC
- * and changes nothing. */
-KS_NODISCARD ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, int64_t step,
-                                     double grad_norm);
 
-/* The two array ops below them; x, p, g, m, v: (n) in `precision`, backend memory; *sum is host memory. */
-/* *sum = sum_i x[i]^2 in fp64: partial sums over blocks of 16384 elements, added in order. */
+/* What an update needs besides the gradient: KS_STEP_N doubles in backend memory. LR, UNBIAS1 = 1 / (1 - beta1^step)
+ * and UNBIAS2 come from the host before the step (ks_optim_upload); NORM, SCALE and OK are made by ks_clip. */
+enum { KS_STEP_LR, KS_STEP_UNBIAS1, KS_STEP_UNBIAS2, KS_STEP_NORM, KS_STEP_SCALE, KS_STEP_OK, KS_STEP_N };
+KS_NODISCARD ks_status ks_optim_upload(ks_ctx *ctx, const ks_optim_options *opt, int64_t step, double *state);
+
+/* The gradient of a sum over n_frame frames with weight 1 / n_frame each, of which n_counted[0] (backend memory; NULL:
+ * all) contributed, made their mean and clipped:
+ *   s = n_frame / n_counted,  NORM = s sqrt(sum_squares[0]),  SCALE = s min(1, clip / NORM)  (clip 0: s)
+ * OK = 1 when NORM is finite and at least half of the frames counted, else 0: the step then changes nothing. */
+KS_NODISCARD ks_status ks_clip(ks_ctx *ctx, double clip, double n_frame, const double *sum_squares,
+                               const double *n_counted, double *state);
+
+/* One AdamW step over the registry with the gradient scaled by state[SCALE]: global norm, clip, update. sum_squares:
+ * one double of backend memory for the sum. */
+KS_NODISCARD ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, double n_frame,
+                                     const double *n_counted, double *sum_squares, double *state);
+
+/* Global 2-norm of the gradient on the host: waits, so not for the step loop. */
+KS_NODISCARD ks_status ks_grad_norm(ks_ctx *ctx, ks_params *params, double *norm);
+
+/* The two array ops below it; x, p, g, m, v: (n) in `precision`. */
+/* sum[0] = sum_i x[i]^2 in fp64: partial sums over blocks of 16384 elements, added in order. */
 KS_NODISCARD ks_status ks_sum_squares(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, double *sum);
 
 typedef struct ks_adamw_scalars {
-    double lr, beta1, beta2, eps, weight_decay;
-    double grad_scale;       /* clip factor */
-    double unbias1, unbias2; /* 1 / (1 - beta^step) */
+    double beta1, beta2, eps, weight_decay;
 } ks_adamw_scalars;
-/* g' = grad_scale g;  m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2;
- * p -= lr (unbias1 m / (sqrt(unbias2 v) + eps) + weight_decay p). Elementwise, in `precision`. */
+/* Nothing when state[OK] is 0, else g' = SCALE g;  m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2;
+ * p -= LR (UNBIAS1 m / (sqrt(UNBIAS2 v) + eps) + weight_decay p). Elementwise, in `precision`. */
 KS_NODISCARD ks_status ks_adamw_update(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
-                                       const void *g, void *p, void *m, void *v);
+                                       const double *state, const void *g, void *p, void *m, void *v);
 
 #ifdef __cplusplus
 }

@@ -2,7 +2,7 @@
  * optimiser, checkpoint, gradient reduction and tests walk the registry and know nothing else of the model.
  *
  * All parameters lie in one flat array per kind (data, grad, m, v), in the order of registration, each starting on
- * a 64-byte boundary; element type float (fp32) or double (fp64). Backend memory. */
+ * a 64-byte boundary; element type float (fp32, bf16) or double (fp64). Backend memory. */
 #ifndef KS_PARAMS_H
 #define KS_PARAMS_H
 #include "ksgrad/context.h"
@@ -11,7 +11,10 @@
 extern "C" {
 #endif
 
-typedef enum ks_precision { KS_FP32, KS_FP64 } ks_precision;
+/* Of the network's arithmetic. KS_BF16: every array holds floats, parameters and moments included; the factors of the
+ * matrix products of ks_linear_* are rounded to bfloat16 (nearest even) and their products summed in fp32. */
+typedef enum ks_precision { KS_FP32, KS_FP64, KS_BF16 } ks_precision;
+static inline int ks_precision_is_known(ks_precision p) { return p == KS_FP32 || p == KS_FP64 || p == KS_BF16; }
 typedef enum ks_init { KS_INIT_ZERO, KS_INIT_ONE, KS_INIT_NORMAL } ks_init;
 
 typedef struct ks_param {

@@ -25,7 +25,7 @@ KS_NODISCARD ks_status ks_density_fwd(ks_ctx *ctx, const ks_batch *batch, const 
 /* F_bar += C Y C^T, Y_ia = 2 G_ia/(e_i - e_a), G = C^T P_bar C. Frames with mask[frame] == 0 get nothing; mask may be
  * NULL. */
 KS_NODISCARD ks_status ks_density_adj(ks_ctx *ctx, const ks_batch *batch, const double *C, const double *eps,
-                                      const double *P_bar, const uint8_t *mask, double *F_bar);
+                                      const double *P_bar, const double *mask, double *F_bar);
 
 typedef enum ks_refine_kind {
     KS_REFINE_NONE,
@@ -61,9 +61,8 @@ typedef struct ks_refine_result {
     const double  *F;       /* F[P], the last build */
     const double  *C, *eps; /* of the Fock-like matrix whose P(.) the last density is */
     const double  *E;       /* (n_frame) */
-    const double  *gap;     /* (n_frame) host: smallest HOMO-LUMO gap met, Ha */
-    const uint8_t *mask;    /* (n_frame) host: 0 where the gap fell below 1e-4 Ha or a value is not finite */
-    int64_t        n_masked;
+    const double  *gap;     /* (n_frame) smallest HOMO-LUMO gap met, Ha */
+    const double  *mask;    /* (n_frame) 0 where the gap fell below 1e-4 Ha or a value is not finite, else 1 */
 } ks_refine_result;
 
 /* H0 = F0 + W. want_adj = 0 skips saving. */

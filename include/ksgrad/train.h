@@ -52,8 +52,8 @@ typedef struct ks_train_plan {
 } ks_train_plan;
 
 /* pool and micro_batch of the config, or what fits. KS_ERR_NOMEM with both figures when not even the least fits. */
-KS_NODISCARD ks_status ks_train_make_plan(const ks_config *config, const ks_run_data *data, ks_model *model,
-                                          ks_train_plan *plan);
+KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
+                                          ks_model *model, ks_train_plan *plan);
 /* A table for people; caller frees. */
 KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan,
                                            char **text);
@@ -93,9 +93,17 @@ const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
 KS_NODISCARD ks_status ks_trainer_load(ks_trainer *trainer, const char *checkpoint_dir);
 KS_NODISCARD ks_status ks_trainer_save(ks_trainer *trainer, const char *ckpt_dir, const char *config_text,
                                        const char *command);
-int64_t                ks_trainer_steps_done(const ks_trainer *trainer);
-/* One optimiser step. More than half of the batch masked, or a gradient that is not finite: KS_ERR_NUMERIC. */
+int64_t                ks_trainer_steps_done(const ks_trainer *trainer); /* steps whose result has been collected */
+/* One optimiser step. More than half of the batch masked, or a gradient that is not finite: KS_ERR_NUMERIC, and the
+ * weights stay as they were. */
 KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out);
+/* The same in two parts, so that the host prepares a step while the device works on the one before: queue starts a
+ * step (at most ks_trainer_depth may be on their way), collect waits for the oldest. Validation, ks_trainer_save and the
+ * end of a run need all steps collected. */
+int                    ks_trainer_depth(const ks_trainer *trainer);
+int                    ks_trainer_pending(const ks_trainer *trainer);
+KS_NODISCARD ks_status ks_trainer_queue(ks_trainer *trainer);
+KS_NODISCARD ks_status ks_trainer_collect(ks_trainer *trainer, ks_step_result *out);
 /* Validation set (valid.frames); *is_best: the lowest mean energy so far. */
 KS_NODISCARD ks_status ks_trainer_validate(ks_trainer *trainer, ks_valid_result *out, int *is_best);
 int64_t                ks_trainer_best_step(const ks_trainer *trainer);

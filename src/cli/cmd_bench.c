@@ -33,11 +33,13 @@ struct bench {
     ks_chunks  *chunks;
     ks_chunk    chunk;
     ks_tensors *t; /* the pool, refilled by the builds that are timed */
-    int32_t    *slot;
+    int32_t    *slot;      /* backend */
+    const int32_t *slot_host;
+    ks_occ      occ;
+    double     *terms, *state; /* backend: of the loss and of the optimiser, see op_step */
     double     *pos; /* host (B, n_atom, 3) */
     double     *b_pos;
     int64_t     n_frame, n, mat;
-    int32_t    *n_occ;
     double     *P, *F, *C, *C_occ, *eps, *J, *K, *E; /* backend */
     ks_model   *model;
     ks_refine  *refine;
@@ -54,11 +56,11 @@ static ks_status op_jk(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b
 static ks_status op_j(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b->slot, 1, b->P, b->J, NULL); }
 static ks_status op_grid(bench *b) { return ks_grid_build(b->ctx, b->t->grid, b->n_frame, b->slot, b->b_pos); }
 static ks_status op_xc(bench *b) {
-    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, NULL, b->C_occ, b->n_occ[0], b->n_occ,
-                      b->E, NULL, b->F);
+    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, NULL, b->C_occ, &b->occ, b->E, NULL,
+                      b->F);
 }
 static ks_status op_xc_dense(bench *b) {
-    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, NULL, 0, NULL, b->E, NULL, b->F);
+    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, NULL, NULL, b->E, NULL, b->F);
 }
 static ks_status op_response(bench *b) {
     ks_status st = ks_mem_zero(b->ctx, b->F, (size_t)b->mat * sizeof(double));
@@ -69,7 +71,7 @@ static ks_status op_int1e(bench *b) {
     return ks_int1e(b->ctx, b->t->sys, b->n_frame, b->b_pos, b->F, b->J, b->K, NULL);
 }
 static ks_status op_eigh(bench *b) { return ks_density_fwd(b->ctx, b->chunk.batch, b->H0, b->C, b->eps, b->F); }
-static ks_status op_tensors(bench *b) { return ks_tensors_build(b->t, b->n_frame, b->slot, b->pos, NULL); }
+static ks_status op_tensors(bench *b) { return ks_tensors_build(b->t, b->n_frame, b->slot_host, b->pos, NULL); }
 
 static ks_status op_scf(bench *b) {
     ks_status     st = KS_OK;
@@ -91,10 +93,10 @@ done:
 /* Network, refinement, loss, their adjoints, clip and AdamW on tensors that are there. */
 static ks_status op_step(bench *b) {
     ks_status     st = KS_OK;
-    ks_loss_terms terms;
-    double        norm  = 0;
     const size_t  bytes = (size_t)b->mat * sizeof(double);
     ks_params    *p     = ks_model_params(b->model);
+    KS_TRY(ks_loss_terms_reset(b->ctx, b->terms));
+    KS_TRY(ks_optim_upload(b->ctx, &b->config.optim, ++b->step, b->state));
     KS_TRY(ks_params_zero_grad(p));
     KS_TRY(ks_model_fwd(b->ctx, b->model, b->chunk.batch, 1, b->W));
     KS_TRY(ks_batch_gather(b->ctx, b->chunk.batch, offsetof(ks_tensors, F0), b->H0));
@@ -102,10 +104,10 @@ static ks_status op_step(bench *b) {
     KS_TRY(ks_combine(b->ctx, 1, b->mat, 1, &term, 1, b->H0));
     KS_TRY(ks_mem_zero(b->ctx, b->H0_bar, bytes));
     KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_frame,
-                        b->H0_bar, &terms));
+                        b->H0_bar, b->terms));
     KS_TRY(ks_model_adj(b->ctx, b->model, b->chunk.batch, b->H0_bar));
-    KS_TRY(ks_grad_norm(b->ctx, p, &norm));
-    KS_TRY(ks_adamw_step(b->ctx, p, &b->config.optim, ++b->step, norm));
+    KS_TRY(ks_adamw_step(b->ctx, p, &b->config.optim, (double)b->n_frame, b->terms + KS_TERM_COUNTED,
+                         b->state + KS_STEP_N, b->state));
 done:
     return st;
 }
@@ -134,10 +136,10 @@ enum { N_OP = (int)(sizeof OPS / sizeof OPS[0]) };
 
 static ks_status work_of(bench *b, const bench_op *op, double *flop, double *bytes) {
     ks_status    st = KS_OK;
-    const double n = (double)b->n, np = n * (n + 1) / 2, unique = np * (np + 1) / 2, o = b->n_occ[0],
+    const double n = (double)b->n, np = n * (n + 1) / 2, unique = np * (np + 1) / 2, o = (double)b->occ.max,
                  B = (double)b->n_frame;
     int64_t store = 0, n_grid = 0;
-    KS_TRY(ks_eri_bytes(b->t->sys, &store));
+    KS_TRY(ks_eri_bytes(b->ctx, b->t->sys, &store));
     KS_TRY(ks_grid_n_points(b->t->sys, b->method.grid_level, &n_grid));
     const double g = (double)n_grid;
     *flop = *bytes = 0;
@@ -229,15 +231,19 @@ static ks_status setup(bench *b, int with_model) {
     b->n_frame           = seg->n_frame;
     b->n                 = b->t->sys->n_ao;
     b->mat               = ks_batch_mat_size(b->chunk.batch);
-    b->n_occ             = b->t->n_occ;
+    b->slot_host         = b->chunk.in_segment;
+    b->occ               = (ks_occ){b->t->n_occ, b->slot, 1, b->t->n_occ_max};
+    const int64_t n_occ  = b->occ.max;
     const size_t  bytes  = (size_t)b->mat * sizeof(double);
     const int64_t n3     = b->n_frame * b->t->sys->n_atom * 3;
     double      **mats[] = {&b->P, &b->F, &b->C, &b->J, &b->K, &b->W, &b->H0, &b->H0_bar};
     for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) KS_TRY(ks_mem_alloc(b->ctx, bytes, (void **)mats[k]));
-    KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n * b->n_occ[0]) * sizeof(double), (void **)&b->C_occ));
+    KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n * n_occ) * sizeof(double), (void **)&b->C_occ));
     KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n) * sizeof(double), (void **)&b->eps));
     KS_TRY(ks_mem_alloc(b->ctx, (size_t)b->n_frame * sizeof(double), (void **)&b->E));
     KS_TRY(ks_mem_alloc(b->ctx, (size_t)n3 * sizeof(double), (void **)&b->b_pos));
+    KS_TRY(ks_mem_alloc(b->ctx, KS_TERM_N * sizeof(double), (void **)&b->terms));
+    KS_TRY(ks_mem_alloc(b->ctx, (KS_STEP_N + 1) * sizeof(double), (void **)&b->state));
     KS_TRY(KS_NEW(b->pos, n3));
     memcpy(b->pos, b->frames->pos, (size_t)n3 * sizeof(double));
     KS_TRY(ks_mem_to_backend(b->ctx, b->b_pos, b->pos, (size_t)n3 * sizeof(double)));
@@ -246,12 +252,12 @@ static ks_status setup(bench *b, int with_model) {
     KS_TRY(ks_density_fwd(b->ctx, b->chunk.batch, b->H0, b->C, b->eps, b->P));
     double *C = NULL, *occ = NULL;
     st = KS_NEW(C, b->mat);
-    if (st == KS_OK) st = KS_NEW(occ, b->n_frame * b->n * b->n_occ[0]);
+    if (st == KS_OK) st = KS_NEW(occ, b->n_frame * b->n * n_occ);
     if (st == KS_OK) st = ks_mem_to_host(b->ctx, C, b->C, bytes);
     for (int64_t r = 0; st == KS_OK && r < b->n_frame * b->n; r++)
-        memcpy(occ + r * b->n_occ[0], C + r * b->n, (size_t)b->n_occ[0] * sizeof *occ);
+        memcpy(occ + r * n_occ, C + r * b->n, (size_t)n_occ * sizeof *occ);
     if (st == KS_OK)
-        st = ks_mem_to_backend(b->ctx, b->C_occ, occ, (size_t)(b->n_frame * b->n * b->n_occ[0]) * sizeof *occ);
+        st = ks_mem_to_backend(b->ctx, b->C_occ, occ, (size_t)(b->n_frame * b->n * n_occ) * sizeof *occ);
     KS_FREE(C);
     KS_FREE(occ);
     KS_TRY(st);
@@ -271,7 +277,7 @@ done:
 
 static void bench_free(bench *b) {
     double **mats[] = {&b->P,  &b->F,      &b->C,     &b->J,   &b->K, &b->W,
-                       &b->H0, &b->H0_bar, &b->C_occ, &b->eps, &b->E, &b->b_pos};
+                       &b->H0, &b->H0_bar, &b->C_occ, &b->eps, &b->E, &b->b_pos, &b->terms, &b->state};
     for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) ks_mem_free(b->ctx, (void **)mats[k]);
     KS_FREE(b->pos);
     ks_loss_destroy(&b->loss);

@@ -17,13 +17,13 @@ typedef struct predict_job {
 
 typedef struct predict_arrays {
     double *W, *H0;                      /* backend batch matrices */
-    double *H, *P, *F, *E;               /* host batch matrices; energies */
+    double *H, *P, *F, *E, *mask;        /* host batch matrices; per frame */
     double *S, *X, *C, *eps, *dip, *pos; /* host, one frame */
 } predict_arrays;
 
 static void arrays_free(ks_ctx *ctx, predict_arrays *a) {
     double **backend[] = {&a->W, &a->H0},
-           **host[]    = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos};
+           **host[]    = {&a->H, &a->P, &a->F, &a->E, &a->S, &a->X, &a->C, &a->eps, &a->dip, &a->pos, &a->mask};
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
 }
@@ -43,6 +43,7 @@ static ks_status arrays_alloc(ks_ctx *ctx, const ks_chunk *chunk, predict_arrays
     KS_TRY(KS_NEW(a->P, mat));
     KS_TRY(KS_NEW(a->F, mat));
     KS_TRY(KS_NEW(a->E, chunk->n_frame));
+    KS_TRY(KS_NEW(a->mask, chunk->n_frame));
     KS_TRY(KS_NEW(a->S, most * most));
     KS_TRY(KS_NEW(a->X, most * most));
     KS_TRY(KS_NEW(a->C, most * most));
@@ -60,7 +61,7 @@ static ks_status report_frame(predict_job *job, const ks_chunk *chunk, predict_a
     int32_t           slot = 0;
     const ks_tensors *t    = ks_chunk_tensors(chunk, k, &slot);
     const ks_system  *sys  = t->sys;
-    const int64_t     n = sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), n_occ = t->n_occ[slot * t->method.n_spin];
+    const int64_t     n = sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), n_occ = t->n_occ_host[slot * t->method.n_spin];
     const int64_t     number = job->index[chunk->frame[k]];
     double            mu[3], rms = 0;
     KS_TRY(ks_mem_to_host(ctx, a->S, t->S + slot * n * n, (size_t)(n * n) * sizeof(double)));
@@ -116,10 +117,11 @@ static ks_status run_chunk(predict_job *job, const ks_chunk *chunk) {
     KS_TRY(ks_mem_to_host(ctx, a.P, r.P, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.F, r.F, bytes));
     KS_TRY(ks_mem_to_host(ctx, a.E, r.E, (size_t)chunk->n_frame * sizeof(double)));
+    KS_TRY(ks_mem_to_host(ctx, a.mask, r.mask, (size_t)chunk->n_frame * sizeof(double)));
     const double seconds = (chunk->build_seconds + ks_wall_seconds() - start) / (double)chunk->n_frame;
     for (int64_t j = 0; j < chunk->n_frame; j++) {
         const int64_t k = chunk->file_order[j];
-        KS_TRY(report_frame(job, chunk, &a, k, !r.mask[k], job->m.refine.n_build, seconds));
+        KS_TRY(report_frame(job, chunk, &a, k, a.mask[k] == 0.0, job->m.refine.n_build, seconds));
     }
     fflush(stdout);
 done:

@@ -85,7 +85,7 @@ static ks_status report_frame(scf_job *job, const ks_chunk *chunk, const scf_arr
     const ks_tensors   *t    = ks_chunk_tensors(chunk, k, &slot);
     const ks_system    *sys  = t->sys;
     const int64_t nn = sys->n_ao * sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), vec = ks_chunk_vec_offset(chunk, k);
-    const int64_t n_elec = 2 * (int64_t)t->n_occ[slot * t->method.n_spin];
+    const int64_t n_elec = 2 * (int64_t)t->n_occ_host[slot * t->method.n_spin];
     int64_t       n_grid = 0;
     double        mu     = 0;
     for (int x = 0; x < 3; x++) mu += f->dipole[x] * f->dipole[x];

@@ -13,18 +13,20 @@ typedef struct chunk {
 } chunk;
 
 struct ks_arena {
-    char   name[NAME_BYTES];
+    char    name[NAME_BYTES];
+    ks_ctx *ctx; /* NULL: host memory */
     chunk *first, *cur;
     size_t used;       /* in the current chunk */
     size_t used_below; /* in the chunks before it */
     size_t reserved, high;
 };
 
-static ks_status chunk_create(size_t bytes, chunk **out) {
+static ks_status chunk_create(const ks_arena *a, size_t bytes, chunk **out) {
     ks_status st = KS_OK;
     chunk    *c  = NULL;
     KS_TRY(KS_ZNEW(c, 1));
-    KS_TRY(ks_host_alloc((int64_t)bytes, 1, (void **)&c->base));
+    if (a->ctx) KS_TRY(ks_mem_alloc(a->ctx, bytes, (void **)&c->base));
+    else KS_TRY(ks_host_alloc((int64_t)bytes, 1, (void **)&c->base));
     c->size = bytes;
     *out    = c;
     c       = NULL;
@@ -34,13 +36,18 @@ done:
 }
 
 ks_status ks_arena_create(const char *name, size_t first_chunk_bytes, ks_arena **out) {
+    return ks_arena_create_on(NULL, name, first_chunk_bytes, out);
+}
+
+ks_status ks_arena_create_on(ks_ctx *ctx, const char *name, size_t first_chunk_bytes, ks_arena **out) {
     ks_status st = KS_OK;
     ks_arena *a  = NULL;
     KS_CHECK(out && name, KS_ERR_ARG, "arena: NULL argument");
     KS_TRY(KS_ZNEW(a, 1));
+    a->ctx = ctx;
     strncpy(a->name, name, sizeof a->name - 1);
     if (first_chunk_bytes < 4096) first_chunk_bytes = 4096;
-    KS_TRY(chunk_create(first_chunk_bytes, &a->first));
+    KS_TRY(chunk_create(a, first_chunk_bytes, &a->first));
     a->cur      = a->first;
     a->reserved = first_chunk_bytes;
     *out        = a;
@@ -54,7 +61,8 @@ void ks_arena_destroy(ks_arena **arena) {
     if (!arena || !*arena) return;
     for (chunk *c = (*arena)->first, *n; c; c = n) {
         n = c->next;
-        KS_FREE(c->base);
+        if ((*arena)->ctx) ks_mem_free((*arena)->ctx, (void **)&c->base);
+        else KS_FREE(c->base);
         KS_FREE(c);
     }
     KS_FREE(*arena);
@@ -73,7 +81,7 @@ ks_status ks_arena_take(ks_arena *a, int64_t n, size_t size, void **out) {
         if (!a->cur->next) {
             size_t grow = 2 * a->cur->size;
             if (grow < need) grow = need;
-            KS_TRY(chunk_create(grow, &grown));
+            KS_TRY(chunk_create(a, grow, &grown));
             grown->prev  = a->cur;
             a->cur->next = grown;
             a->reserved += grow;
@@ -88,7 +96,7 @@ ks_status ks_arena_take(ks_arena *a, int64_t n, size_t size, void **out) {
     a->used += need;
     if (a->used_below + a->used > a->high) a->high = a->used_below + a->used;
 #ifdef KS_POISON
-    memset(*out, 0xff, need); /* every double and float reads as NaN */
+    if (!a->ctx || ks_ctx_is_host(a->ctx)) memset(*out, 0xff, need); /* every double and float reads as NaN */
 #endif
 done:
     return st;

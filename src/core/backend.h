@@ -63,8 +63,11 @@ struct ks_ctx {
     const ks_backend *backend;
     void             *state; /* of the backend: NULL on the CPU, ks_cuda * on CUDA */
     int               n_thread;
-    ks_arena         *scratch;
-    ks_arena        **thread_scratch; /* (n_thread) */
+    int               n_branch, branch; /* branch: the current one */
+    int64_t           mem_epoch;
+    ks_arena        **scratch;          /* (n_branch) backend memory */
+    ks_arena         *host_scratch;
+    ks_arena        **thread_scratch; /* (n_thread) host memory */
 };
 
 /* The slot `op` of family `fam`, or an error that names both; needs st and done like KS_CHECK. */

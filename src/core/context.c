@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/backend.h"
+#include "core/machine.h"
 
 enum { MAX_BACKENDS = 4, MAX_THREADS = 1024, SCRATCH_BYTES = 1 << 20 };
 
@@ -62,7 +63,11 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
         ctx->backend = b;
     }
     ctx->n_thread = nthr ? nthr : usable_threads();
-    KS_TRY(ks_arena_create("scratch", SCRATCH_BYTES, &ctx->scratch));
+    ctx->n_branch = ctx->backend->n_branch ? ctx->backend->n_branch(ctx->state) : 1;
+    KS_TRY(KS_ZNEW(ctx->scratch, ctx->n_branch));
+    for (int b = 0; b < ctx->n_branch; b++)
+        KS_TRY(ks_arena_create_on(ctx, "scratch", SCRATCH_BYTES, &ctx->scratch[b]));
+    KS_TRY(ks_arena_create("host scratch", SCRATCH_BYTES, &ctx->host_scratch));
     KS_TRY(KS_ZNEW(ctx->thread_scratch, ctx->n_thread));
     for (int t = 0; t < ctx->n_thread; t++)
         KS_TRY(ks_arena_create("thread scratch", SCRATCH_BYTES, &ctx->thread_scratch[t]));
@@ -80,22 +85,29 @@ void ks_ctx_destroy(ks_ctx **pctx) {
     if (ctx->thread_scratch)
         for (int t = 0; t < ctx->n_thread; t++) ks_arena_destroy(&ctx->thread_scratch[t]);
     KS_FREE(ctx->thread_scratch);
-    ks_arena_destroy(&ctx->scratch);
+    if (ctx->scratch)
+        for (int b = 0; b < ctx->n_branch; b++) ks_arena_destroy(&ctx->scratch[b]);
+    KS_FREE(ctx->scratch);
+    ks_arena_destroy(&ctx->host_scratch);
     if (ctx->backend && ctx->backend->close) ctx->backend->close(ctx->state);
     KS_FREE(*pctx);
 }
 
 const char *ks_ctx_backend(const ks_ctx *ctx) { return ctx->backend->name; }
 int         ks_ctx_threads(const ks_ctx *ctx) { return ctx->n_thread; }
-ks_arena   *ks_ctx_scratch(ks_ctx *ctx) { return ctx->scratch; }
+int         ks_ctx_is_host(const ks_ctx *ctx) { return ctx->backend == &ks_backend_cpu; }
+ks_arena   *ks_ctx_scratch(ks_ctx *ctx) { return ctx->scratch[ctx->branch]; }
+ks_arena   *ks_ctx_host_scratch(ks_ctx *ctx) { return ctx->host_scratch; }
 ks_arena   *ks_ctx_thread_scratch(ks_ctx *ctx, int thread) { return ctx->thread_scratch[thread]; }
 
 ks_status ks_mem_alloc(ks_ctx *ctx, size_t bytes, void **out) {
     *out = NULL;
+    ctx->mem_epoch += bytes != 0;
     return bytes ? ctx->backend->alloc(ctx->state, bytes, out) : KS_OK;
 }
 void ks_mem_free(ks_ctx *ctx, void **ptr) {
     if (!ctx || !ptr || !*ptr) return;
+    ctx->mem_epoch++;
     ctx->backend->free(ctx->state, *ptr);
     *ptr = NULL;
 }
@@ -109,6 +121,99 @@ ks_status ks_mem_zero(ks_ctx *ctx, void *dst, size_t bytes) {
     return bytes ? ctx->backend->zero(ctx->state, dst, bytes) : KS_OK;
 }
 ks_status ks_sync(ks_ctx *ctx) { return ctx->backend->sync ? ctx->backend->sync(ctx->state) : KS_OK; }
+int64_t   ks_mem_epoch(const ks_ctx *ctx) { return ctx->mem_epoch; }
+int64_t   ks_mem_available(const ks_ctx *ctx) { return ctx->backend->memory(ctx->state); }
+
+/* ---- read-back, recordings, branches: in place where nothing is queued ---- */
+
+struct ks_fetch {
+    ks_ctx *ctx;
+    size_t  bytes;
+    void   *impl, *host;
+};
+
+ks_status ks_fetch_create(ks_ctx *ctx, size_t bytes, ks_fetch **out) {
+    ks_status st = KS_OK;
+    ks_fetch *f  = NULL;
+    KS_CHECK(ctx && out && bytes, KS_ERR_ARG, "fetch: NULL argument or no bytes");
+    KS_TRY(KS_ZNEW(f, 1));
+    f->ctx = ctx, f->bytes = bytes;
+    if (ctx->backend->fetch_open) KS_TRY(ctx->backend->fetch_open(ctx->state, bytes, &f->impl, &f->host));
+    else KS_TRY(ks_host_alloc((int64_t)bytes, 1, &f->host));
+    *out = f;
+    f    = NULL;
+done:
+    ks_fetch_destroy(&f);
+    return st;
+}
+void ks_fetch_destroy(ks_fetch **fetch) {
+    if (!fetch || !*fetch) return;
+    ks_fetch *f = *fetch;
+    if (f->ctx->backend->fetch_close) f->ctx->backend->fetch_close(f->ctx->state, f->impl);
+    else ks_host_free(&f->host);
+    KS_FREE(*fetch);
+}
+ks_status ks_fetch_start(ks_fetch *f, const void *src, size_t bytes) {
+    ks_status st = KS_OK;
+    KS_CHECK(f && src && bytes <= f->bytes, KS_ERR_ARG, "fetch of %zu bytes, room for %zu", bytes, f ? f->bytes : 0);
+    if (f->ctx->backend->fetch_start)
+        KS_TRY(f->ctx->backend->fetch_start(f->ctx->state, f->impl, f->host, src, bytes));
+    else memcpy(f->host, src, bytes);
+done:
+    return st;
+}
+ks_status ks_fetch_wait(ks_fetch *f) {
+    return f->ctx->backend->fetch_wait ? f->ctx->backend->fetch_wait(f->ctx->state, f->impl) : KS_OK;
+}
+const void *ks_fetch_host(const ks_fetch *f) { return f->host; }
+
+struct ks_graph {
+    ks_ctx *ctx;
+    void   *impl;
+};
+
+int       ks_ctx_has_graphs(const ks_ctx *ctx) { return ctx->backend->graph_begin != NULL; }
+ks_status ks_graph_begin(ks_ctx *ctx) {
+    ks_status st = KS_OK;
+    KS_CHECK(ctx->backend->graph_begin, KS_ERR_UNSUPPORTED, "backend %s has no recordings", ctx->backend->name);
+    KS_TRY(ctx->backend->graph_begin(ctx->state));
+done:
+    return st;
+}
+ks_status ks_graph_end(ks_ctx *ctx, ks_graph **out) {
+    ks_status st = KS_OK;
+    ks_graph *g  = NULL;
+    if (!out) return ctx->backend->graph_end(ctx->state, NULL);
+    *out = NULL;
+    KS_TRY(KS_ZNEW(g, 1));
+    g->ctx = ctx;
+    KS_TRY(ctx->backend->graph_end(ctx->state, &g->impl));
+    *out = g;
+    g    = NULL;
+done:
+    KS_FREE(g);
+    return st;
+}
+ks_status ks_graph_launch(ks_graph *g) { return g->ctx->backend->graph_launch(g->ctx->state, g->impl); }
+void      ks_graph_destroy(ks_graph **graph) {
+    if (!graph || !*graph) return;
+    (*graph)->ctx->backend->graph_close((*graph)->ctx->state, (*graph)->impl);
+    KS_FREE(*graph);
+}
+
+ks_status ks_branch(ks_ctx *ctx, int64_t k) {
+    ks_status st = KS_OK;
+    if (ctx->n_branch == 1) return KS_OK;
+    KS_TRY(ctx->backend->branch(ctx->state, (int)(k % ctx->n_branch)));
+    ctx->branch = (int)(k % ctx->n_branch);
+done:
+    return st;
+}
+ks_status ks_join(ks_ctx *ctx) {
+    if (ctx->n_branch == 1) return KS_OK;
+    ctx->branch = 0;
+    return ctx->backend->join(ctx->state);
+}
 
 const char *ks_cpu_isa(void) {
 #if defined(__x86_64__)
@@ -149,6 +254,11 @@ static ks_status cpu_zero(void *state, void *dst, size_t bytes) {
     return KS_OK;
 }
 
+static int64_t cpu_memory(void *state) {
+    (void)state;
+    return ks_memory_available();
+}
+
 /* The CPU sub-tables live beside their families in src/ops. */
 extern const struct ks_ops_integrals ks_ops_integrals_cpu;
 extern const struct ks_ops_grid      ks_ops_grid_cpu;
@@ -163,6 +273,7 @@ const ks_backend ks_backend_cpu = {
     .to_backend = cpu_copy,
     .to_host    = cpu_copy,
     .zero       = cpu_zero,
+    .memory     = cpu_memory,
     .integrals  = &ks_ops_integrals_cpu,
     .grid       = &ks_ops_grid_cpu,
     .linalg     = &ks_ops_linalg_cpu,

@@ -131,7 +131,7 @@ static ks_status check_batch(const ks_model *model, const ks_batch *batch) {
         KS_CHECK(seg->tensors->method.n_spin <= 1, KS_ERR_UNSUPPORTED,
                  "segment %lld: n_spin=%d; networks of open shells are not there yet", (long long)s,
                  seg->tensors->method.n_spin);
-        for (int64_t b = 0; b < seg->n_frame; b++)
+        for (int64_t b = 0; ks_ctx_is_host(model->ctx) && b < seg->n_frame; b++)
             KS_CHECK(seg->slot[b] >= 0 && seg->slot[b] < seg->tensors->capacity, KS_ERR_ARG,
                      "segment %lld, frame %lld: slot %d, limit 0..%lld", (long long)s, (long long)b, seg->slot[b],
                      (long long)seg->tensors->capacity - 1);

@@ -21,7 +21,7 @@ static const char k_flat_names[] = "pgmv";
 ks_status ks_params_create(ks_ctx *ctx, ks_precision precision, ks_params **out) {
     ks_status st = KS_OK;
     KS_CHECK(ctx && out, KS_ERR_ARG, "params: NULL argument");
-    KS_CHECK(precision == KS_FP32 || precision == KS_FP64, KS_ERR_ARG, "params: precision=%d", (int)precision);
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, "params: precision=%d", (int)precision);
     KS_TRY(KS_ZNEW(*out, 1));
     (*out)->ctx       = ctx;
     (*out)->precision = precision;

@@ -226,7 +226,6 @@ ks_status qpt_bind_act(const ks_model *model, int want_adj, char *base, size_t *
     const size_t  elem = ks_params_elem_bytes(model->params);
     const int64_t d = model->opt.d_model, h = model->opt.heads, n = a->B * a->T, n_layer = model->opt.layers;
     carve         c = {base, *bytes, 0};
-    a->slot         = carve_take(&c, a->B, 1, sizeof(int32_t));
     a->rot          = carve_take(&c, a->B, 9, sizeof(double));
     a->pos          = carve_take(&c, a->B * a->A, 3, sizeof(double));
     a->feature      = carve_take(&c, a->B * a->A, KS_POS_FEATURES, elem);

@@ -32,7 +32,7 @@ typedef struct qpt_act { /* activations of one segment */
     const ks_tensors *tensors;
     int64_t           system; /* index */
     int64_t           B, T, A;
-    int32_t          *slot; /* backend memory */
+    const int32_t    *slot; /* of the segment */
     double           *rot, *pos;
     void             *feature, *u, *gram, *top, *bias;
     qpt_layer        *layer; /* (layers) */

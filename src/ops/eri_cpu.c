@@ -9,10 +9,10 @@
 
 enum { TABLE_BYTES = 64 << 20 /* pair tables of as many frames at a time as fit in this, at least one */ };
 
-ks_status ks_eri_bytes(const ks_system *sys, int64_t *bytes_per_frame) {
+ks_status ks_eri_bytes_cpu(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame) {
     ks_status    st   = KS_OK;
     ks_eri_plan *plan = NULL;
-    KS_CHECK(sys && bytes_per_frame, KS_ERR_ARG, "eri_bytes: NULL argument");
+    (void)ctx;
     KS_TRY(ks_eri_plan_create(sys, &plan));
     *bytes_per_frame = plan->n_store * (int64_t)sizeof(double);
 done:

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "ops/grid_impl.h"
 #include "ops/grid_ops.h"
+#include "ops/linalg_ops.h"
 
 /* Value and gradient of a shell below this are dropped, beyond its reach. Measured on uracil, level 3: see
  * tests/ops/test_vxc.c. */
@@ -57,17 +58,24 @@ done:
 static int64_t panels_of(int64_t n_point) { return (n_point + KS_PANEL - 1) / KS_PANEL; }
 static int64_t blocks_of(int64_t n_panel) { return (n_panel + KS_BLOCK_PANELS - 1) / KS_BLOCK_PANELS; }
 
-ks_status ks_grid_bytes(const ks_system *sys, int level, int64_t *bytes_per_frame) {
+ks_status ks_grid_bytes(ks_ctx *ctx, const ks_system *sys, int level, int64_t *bytes_per_frame) {
     ks_status st = KS_OK;
     int64_t   n;
+    KS_SLOT(ctx, grid, bytes);
     KS_CHECK(sys && bytes_per_frame, KS_ERR_ARG, "grid: NULL argument");
     KS_TRY(count_points(sys, level, &n));
-    const int64_t n_panel = panels_of(n), n_block = blocks_of(n_panel);
+    KS_TRY(ctx->backend->grid->bytes(ctx, sys, n, bytes_per_frame));
+done:
+    return st;
+}
+
+ks_status ks_grid_bytes_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame) {
+    const int64_t n_panel = panels_of(n_point), n_block = blocks_of(n_panel);
+    (void)ctx;
     *bytes_per_frame = n_panel * KS_PANEL * (int64_t)(4 * sizeof(double) + sizeof(int32_t)) +
                        3 * sys->n_atom * (int64_t)sizeof(double) +
                        (n_block * (1 + sys->basis.n_shell) + n_panel) * (int64_t)sizeof(int32_t) + 1;
-done:
-    return st;
+    return KS_OK;
 }
 
 static ks_status system_tables(ks_grid *g) {
@@ -170,12 +178,12 @@ void ks_grid_destroy(ks_grid **pgrid) {
     KS_FREE(*pgrid);
 }
 
-/* Slots in range (and built, for everything but build); slots of one build call must differ. */
+/* Where slots can be read: in range (and built, for everything but build); slots of one build call must differ. */
 static ks_status check_slots(const char *op, const ks_grid *grid, int64_t n_frame, const int32_t *slot,
                              int must_be_built) {
     ks_status st = KS_OK;
     KS_CHECK(grid && n_frame >= 0 && (n_frame == 0 || slot), KS_ERR_ARG, "%s: n_frame=%lld", op, (long long)n_frame);
-    for (int64_t b = 0; b < n_frame; b++) {
+    for (int64_t b = 0; ks_ctx_is_host(grid->ctx) && b < n_frame; b++) {
         KS_CHECK(slot[b] >= 0 && slot[b] < grid->capacity, KS_ERR_ARG, "%s: slot %d of frame %lld, capacity %lld", op,
                  (int)slot[b], (long long)b, (long long)grid->capacity);
         KS_CHECK(!must_be_built || grid->is_built[slot[b]], KS_ERR_ARG,
@@ -190,7 +198,7 @@ ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32
     KS_SLOT(ctx, grid, build);
     KS_TRY(check_slots("grid_build", grid, n_frame, slot, 0));
     KS_CHECK(n_frame == 0 || pos, KS_ERR_ARG, "grid_build: pos is NULL");
-    for (int64_t b = 0; b < n_frame; b++)
+    for (int64_t b = 0; ks_ctx_is_host(ctx) && b < n_frame; b++)
         for (int64_t c = 0; c < b; c++)
             KS_CHECK(slot[b] != slot[c], KS_ERR_ARG, "grid_build: slot %d is given twice", (int)slot[b]);
     if (n_frame) KS_TRY(ctx->backend->grid->build(ctx, grid, n_frame, slot, pos));
@@ -204,8 +212,11 @@ ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double 
     ks_arena     *arena = NULL;
     ks_arena_mark mark  = {0};
     KS_CHECK(ctx && grid, KS_ERR_ARG, "grid_export: NULL argument");
-    KS_TRY(check_slots("grid_export", grid, 1, &slot, 1));
-    arena = ks_ctx_scratch(ctx);
+    KS_CHECK(slot >= 0 && slot < grid->capacity, KS_ERR_ARG, "grid_export: slot %d, capacity %lld", (int)slot,
+             (long long)grid->capacity);
+    KS_CHECK(!ks_ctx_is_host(ctx) || grid->is_built[slot], KS_ERR_ARG,
+             "grid_export: slot %d has no geometry yet (ks_grid_build)", (int)slot);
+    arena = ks_ctx_host_scratch(ctx);
     mark  = ks_arena_get_mark(arena);
     KS_TRY(KS_TAKE(arena, x, 4 * grid->n_pad));
     KS_TRY(ks_mem_to_host(ctx, x, grid->xyz + 3 * slot * grid->n_pad, 3 * sizeof(double) * (size_t)grid->n_pad));
@@ -257,8 +268,8 @@ done:
 }
 
 ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
-                     const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
-                     double *n_elec, double *Vxc) {
+                     const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec,
+                     double *Vxc) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, grid, vxc_fwd);
     KS_TRY(check_slots("vxc_fwd", grid, n_frame, slot, 1));
@@ -273,12 +284,13 @@ ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t 
     }
     KS_CHECK(P || C_occ, KS_ERR_ARG, "vxc_fwd: neither P nor C_occ is given");
     if (C_occ) {
-        KS_CHECK(n_occ && n_occ_max >= 0, KS_ERR_ARG, "vxc_fwd: n_occ_max=%lld", (long long)n_occ_max);
-        for (int64_t b = 0; b < n_frame; b++)
-            KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_occ_max, KS_ERR_ARG, "vxc_fwd: n_occ=%d of frame %lld, limit %lld",
-                     (int)n_occ[b], (long long)b, (long long)n_occ_max);
+        KS_CHECK(occ && occ->n_occ && occ->n_spin == 1 && occ->max >= 0, KS_ERR_ARG, "vxc_fwd: C_occ without occ");
+        for (int64_t b = 0; ks_ctx_is_host(ctx) && b < n_frame; b++)
+            KS_CHECK(ks_occ_of(occ, b) >= 0 && ks_occ_of(occ, b) <= occ->max, KS_ERR_ARG,
+                     "vxc_fwd: n_occ=%d of frame %lld, limit %lld", (int)ks_occ_of(occ, b), (long long)b,
+                     (long long)occ->max);
     }
-    KS_TRY(ctx->backend->grid->vxc_fwd(ctx, grid, xc, n_frame, slot, P, C_occ, n_occ_max, n_occ, exc, n_elec, Vxc));
+    KS_TRY(ctx->backend->grid->vxc_fwd(ctx, grid, xc, n_frame, slot, P, C_occ, occ, exc, n_elec, Vxc));
 done:
     return st;
 }

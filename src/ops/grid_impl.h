@@ -48,6 +48,7 @@ extern "C" {
 /* Fills the CPU side of a slot: order, points, weights, lists. Used by every backend whose grid lives on the host. */
 KS_NODISCARD ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot,
                                          const double *pos);
+KS_NODISCARD ks_status ks_grid_bytes_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame);
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 
 typedef struct ks_ops_grid {
     void (*close)(ks_ctx *, void *impl); /* of ks_grid.impl; empty where build makes none */
+    ks_status (*bytes)(ks_ctx *, const ks_system *, int64_t n_point, int64_t *bytes_per_frame);
     ks_status (*build)(ks_ctx *, ks_grid *, int64_t n_frame, const int32_t *slot, const double *pos);
     ks_status (*rho_fwd)(ks_ctx *, const ks_grid *, ks_xc_family, int64_t n_frame, const int32_t *slot, const double *P,
                          double *feat);
@@ -14,8 +15,7 @@ typedef struct ks_ops_grid {
                          const double *feat_bar, double *P_bar);
     ks_status (*weights)(ks_ctx *, const ks_grid *, int64_t n_frame, const int32_t *slot, double *weight);
     ks_status (*vxc_fwd)(ks_ctx *, const ks_grid *, const ks_xc *, int64_t n_frame, const int32_t *slot,
-                         const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
-                         double *n_elec, double *Vxc);
+                         const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec, double *Vxc);
     ks_status (*vxc_adj)(ks_ctx *, const ks_grid *, const ks_xc *, int64_t n_frame, const int32_t *slot,
                          const double *P, const double *M, double *KM);
     ks_status (*xc_eval)(ks_ctx *, const ks_xc *, int64_t n, const double *rho, const double *sigma, double *e,

@@ -16,13 +16,13 @@ done:
     return st;
 }
 
-/* Slots inside the pool; unique: no slot twice (a build would write it twice). */
+/* Where slots can be read: inside the pool; unique: no slot twice (a build would write it twice). */
 static ks_status check_slots(const ks_eri *eri, int64_t n_frame, const int32_t *slot, int unique) {
     ks_status st = KS_OK;
     if (!slot)
         KS_CHECK(n_frame <= eri->capacity, KS_ERR_ARG, "n_frame=%lld, pool of %lld slots", (long long)n_frame,
                  (long long)eri->capacity);
-    for (int64_t f = 0; slot && f < n_frame; f++) {
+    for (int64_t f = 0; slot && ks_ctx_is_host(eri->ctx) && f < n_frame; f++) {
         KS_CHECK(slot[f] >= 0 && slot[f] < eri->capacity, KS_ERR_ARG, "slot[%lld]=%d, limit 0..%lld", (long long)f,
                  slot[f], (long long)eri->capacity - 1);
         for (int64_t g = 0; unique && g < f; g++)
@@ -51,6 +51,16 @@ ks_status ks_int1e_guess(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, con
     KS_CHECK(pos && S12, KS_ERR_ARG, "int1e_guess: NULL argument");
     KS_SLOT(ctx, integrals, int1e_guess);
     KS_TRY(ctx->backend->integrals->int1e_guess(ctx, sys, n_frame, pos, S12));
+done:
+    return st;
+}
+
+ks_status ks_eri_bytes(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame) {
+    ks_status st = KS_OK;
+    KS_CHECK(bytes_per_frame, KS_ERR_ARG, "eri_bytes: NULL argument");
+    KS_TRY(check_system(ctx, sys, 0));
+    KS_SLOT(ctx, integrals, eri_bytes);
+    KS_TRY(ctx->backend->integrals->eri_bytes(ctx, sys, bytes_per_frame));
 done:
     return st;
 }
@@ -96,7 +106,8 @@ ks_status ks_eri_value(const ks_eri *eri, int32_t slot, int64_t i, int64_t j, in
     ks_status st = KS_OK;
     int64_t   n;
     KS_CHECK(eri && value, KS_ERR_ARG, "eri_value: NULL argument");
-    KS_TRY(check_slots(eri, 1, &slot, 0));
+    KS_CHECK(slot >= 0 && slot < eri->capacity, KS_ERR_ARG, "eri_value: slot %d, limit 0..%lld", slot,
+             (long long)eri->capacity - 1);
     n = eri->sys->n_ao;
     KS_CHECK(i >= 0 && j >= 0 && k >= 0 && l >= 0 && i < n && j < n && k < n && l < n, KS_ERR_ARG,
              "eri_value: (%lld %lld|%lld %lld), limit %lld", (long long)i, (long long)j, (long long)k, (long long)l,
@@ -145,6 +156,7 @@ done:
 const ks_ops_integrals ks_ops_integrals_cpu = {
     .int1e       = ks_int1e_cpu,
     .int1e_guess = ks_int1e_guess_cpu,
+    .eri_bytes   = ks_eri_bytes_cpu,
     .eri_open    = ks_eri_open_cpu,
     .eri_close   = ks_eri_close_cpu,
     .eri_build   = ks_eri_build_cpu,

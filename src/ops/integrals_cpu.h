@@ -6,6 +6,7 @@
 ks_status ks_int1e_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
                        double *V, double *dip);
 ks_status ks_int1e_guess_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S12);
+ks_status ks_eri_bytes_cpu(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame);
 ks_status ks_eri_open_cpu(ks_ctx *ctx, const ks_system *sys, int64_t capacity, void **impl);
 void      ks_eri_close_cpu(ks_ctx *ctx, void *impl);
 ks_status ks_eri_build_cpu(ks_ctx *ctx, void *impl, int64_t n_frame, const int32_t *slot, const double *pos);

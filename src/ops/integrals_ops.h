@@ -17,6 +17,7 @@ typedef struct ks_ops_integrals {
     ks_status (*int1e)(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
                        double *V, double *dip);
     ks_status (*int1e_guess)(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S12);
+    ks_status (*eri_bytes)(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame);
     ks_status (*eri_open)(ks_ctx *ctx, const ks_system *sys, int64_t capacity, void **impl);
     void (*eri_close)(ks_ctx *ctx, void *impl);
     ks_status (*eri_build)(ks_ctx *ctx, void *impl, int64_t n_frame, const int32_t *slot, const double *pos);

@@ -13,6 +13,10 @@ const ks_ops_linalg ks_ops_linalg_cpu = {
     .sym         = ks_sym_cpu,
     .occ_density = ks_occ_density_cpu,
     .occ_virt    = ks_occ_virt_cpu,
+    .gap         = ks_gap_cpu,
+    .mask        = ks_mask_cpu,
+    .masked_sum  = ks_masked_sum_cpu,
+    .min         = ks_min_cpu,
     .mix_fwd     = ks_mix_fwd_cpu,
     .mix_adj     = ks_mix_adj_cpu,
 };
@@ -139,33 +143,87 @@ done:
     return st;
 }
 
-ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+/* Occupations of a call: complete, and within max where they can be read. */
+static ks_status check_occ(const ks_ctx *ctx, const char *op, int64_t n_mat, int64_t n, const ks_occ *occ) {
+    ks_status st = KS_OK;
+    KS_CHECK(occ && occ->n_occ && occ->n_spin >= 1 && occ->max >= 0 && occ->max <= n, KS_ERR_ARG,
+             "%s: no occupations, or more than %lld of them", op, (long long)n);
+    for (int64_t b = 0; ks_ctx_is_host(ctx) && b < n_mat; b++)
+        KS_CHECK(ks_occ_of(occ, b) >= 0 && ks_occ_of(occ, b) <= occ->max, KS_ERR_ARG,
+                 "%s: matrix %lld has %d occupied orbitals, limit %lld", op, (long long)b, ks_occ_of(occ, b),
+                 (long long)occ->max);
+done:
+    return st;
+}
+
+ks_status ks_occ_density(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *c,
                          double *p) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, occ_density);
     SIZE_CHECK(n_mat, n);
     if (n_mat == 0 || n == 0) return KS_OK;
-    KS_CHECK(n_occ && c && p, KS_ERR_ARG, "occ_density: NULL argument");
-    for (int64_t b = 0; b < n_mat; b++)
-        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n, KS_ERR_ARG,
-                 "occ_density: matrix %lld has %d occupied of %lld orbitals", (long long)b, n_occ[b], (long long)n);
-    KS_TRY(ctx->backend->linalg->occ_density(ctx, n_mat, n, occ, n_occ, c, p));
+    KS_CHECK(c && p, KS_ERR_ARG, "occ_density: NULL argument");
+    KS_TRY(check_occ(ctx, "occ_density", n_mat, n, occ));
+    KS_TRY(ctx->backend->linalg->occ_density(ctx, n_mat, n, weight, occ, c, p));
 done:
     return st;
 }
 
-ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
-                      const double *eps, const uint8_t *mask, const double *g, double *y) {
+ks_status ks_occ_virt(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
+                      const double *mask, const double *g, double *y) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, linalg, occ_virt);
     SIZE_CHECK(n_mat, n);
-    if (n_mat == 0 || n == 0 || n_row == 0) return KS_OK;
-    KS_CHECK(n_occ && eps && g && y && n_row > 0 && n_row <= n, KS_ERR_ARG,
-             "occ_virt: NULL argument, or %lld rows of %lld", (long long)n_row, (long long)n);
-    for (int64_t b = 0; b < n_mat; b++)
-        KS_CHECK(n_occ[b] >= 0 && n_occ[b] <= n_row, KS_ERR_ARG,
-                 "occ_virt: matrix %lld has %d occupied orbitals, rows %lld", (long long)b, n_occ[b], (long long)n_row);
-    KS_TRY(ctx->backend->linalg->occ_virt(ctx, n_mat, n_row, n, occ, n_occ, eps, mask, g, y));
+    if (n_mat == 0 || n == 0) return KS_OK;
+    KS_TRY(check_occ(ctx, "occ_virt", n_mat, n, occ));
+    if (occ->max == 0) return KS_OK;
+    KS_CHECK(eps && g && y, KS_ERR_ARG, "occ_virt: NULL argument");
+    KS_TRY(ctx->backend->linalg->occ_virt(ctx, n_mat, n, weight, occ, eps, mask, g, y));
+done:
+    return st;
+}
+
+ks_status ks_gap(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min, double *gap) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, linalg, gap);
+    SIZE_CHECK(n_frame, n);
+    if (n_frame == 0) return KS_OK;
+    KS_CHECK(n > 0 && eps && gap, KS_ERR_ARG, "gap: NULL argument or no orbitals");
+    KS_TRY(check_occ(ctx, "gap", n_frame * (occ ? occ->n_spin : 1), n, occ));
+    KS_TRY(ctx->backend->linalg->gap(ctx, n_frame, n, occ, eps, min, gap));
+done:
+    return st;
+}
+
+ks_status ks_mask(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                  const double *and_mask, double *mask) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, linalg, mask);
+    KS_CHECK(n_frame >= 0, KS_ERR_ARG, "mask: %lld frames", (long long)n_frame);
+    if (n_frame == 0) return KS_OK;
+    KS_CHECK(gap && mask, KS_ERR_ARG, "mask: NULL argument");
+    KS_TRY(ctx->backend->linalg->mask(ctx, n_frame, E, gap, gap_min, and_mask, mask));
+done:
+    return st;
+}
+
+ks_status ks_masked_sum(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,
+                        double *out) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, linalg, masked_sum);
+    KS_CHECK(n_frame >= 0 && out && (mask || n_frame == 0), KS_ERR_ARG, "masked_sum: %lld frames or a NULL argument",
+             (long long)n_frame);
+    KS_TRY(ctx->backend->linalg->masked_sum(ctx, n_frame, alpha, mask, x, add, out));
+done:
+    return st;
+}
+
+ks_status ks_min(ks_ctx *ctx, int64_t n_frame, const double *x, double *out) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, linalg, min);
+    KS_CHECK(n_frame >= 0 && out && (x || n_frame == 0), KS_ERR_ARG, "min: %lld frames or a NULL argument",
+             (long long)n_frame);
+    if (n_frame) KS_TRY(ctx->backend->linalg->min(ctx, n_frame, x, out));
 done:
     return st;
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 #include "ops/linalg_ops.h"
+#include "pointwise/frame_scalar.h"
 
 /* Below this many multiply-adds (about 30 us) a parallel region costs more than it gains. */
 enum { PAR_WORK = 300000, PANEL_ROWS = 64 };
@@ -103,36 +104,77 @@ ks_status ks_sym_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double
     return KS_OK;
 }
 
-ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *c,
                              double *p) {
     const int64_t n_panel = (n + PANEL_ROWS - 1) / PANEL_ROWS, rows = (n + n_panel - 1) / n_panel;
-    const double  work = (double)n_mat * (double)(n * n) * n_occ[0];
+    const double  work = (double)n_mat * (double)(n * n) * (double)occ->max;
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t task = 0; task < n_mat * n_panel; task++) {
         const int64_t f = task / n_panel, row = task % n_panel * rows, n_row = row + rows < n ? rows : n - row;
-        const double *cf  = c + f * n * n;
-        double       *out = p + f * n * n + row * n;
+        const int     n_occ = ks_occ_of(occ, f);
+        const double *cf    = c + f * n * n;
+        double       *out   = p + f * n * n + row * n;
         if (n_row <= 0) continue;
-        if (n_occ[f] == 0) memset(out, 0, (size_t)(n_row * n) * sizeof *out);
+        if (n_occ == 0) memset(out, 0, (size_t)(n_row * n) * sizeof *out);
         else
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n_row, (int)n, n_occ[f], occ, cf + row * n,
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n_row, (int)n, n_occ, weight, cf + row * n,
                         (int)n, cf, (int)n, 0.0, out, (int)n);
     }
     return KS_OK;
 }
 
-ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
-                          const double *eps, const uint8_t *mask, const double *g, double *y) {
-    const double work = (double)n_mat * (double)(n_row * n) * 8.0;
+ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
+                          const double *mask, const double *g, double *y) {
+    const int64_t n_row = occ->max;
+    const double  work  = (double)n_mat * (double)(n_row * n) * 8.0;
 #pragma omp parallel for num_threads(ctx->n_thread) schedule(static) if (work > PAR_WORK)
     for (int64_t f = 0; f < n_mat; f++) {
         const double *gf = g + f * n_row * n, *e = eps + f * n;
         double       *yf    = y + f * n_row * n;
-        const int64_t n_o   = n_occ[f];
-        const int     count = !mask || mask[f];
+        const int64_t n_o   = ks_occ_of(occ, f);
+        const int     count = !mask || mask[f / occ->n_spin] != 0.0;
         for (int64_t i = 0; i < n_row; i++)
             for (int64_t a = 0; a < n; a++)
-                yf[i * n + a] = count && i < n_o && a >= n_o ? occ * gf[i * n + a] / (e[i] - e[a]) : 0.0;
+                yf[i * n + a] = count && i < n_o && a >= n_o ? weight * gf[i * n + a] / (e[i] - e[a]) : 0.0;
     }
+    return KS_OK;
+}
+
+/* ---- scalars of frames: a few doubles each, one thread ---- */
+
+ks_status ks_gap_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min,
+                     double *gap) {
+    (void)ctx;
+    for (int64_t f = 0; f < n_frame; f++) {
+        double least = min ? gap[f] : INFINITY;
+        for (int64_t s = 0; s < occ->n_spin; s++)
+            least = ks_lower_gap(least, n, ks_occ_of(occ, f * occ->n_spin + s), eps + (f * occ->n_spin + s) * n);
+        gap[f] = least;
+    }
+    return KS_OK;
+}
+
+ks_status ks_mask_cpu(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                      const double *and_mask, double *mask) {
+    (void)ctx;
+    for (int64_t f = 0; f < n_frame; f++)
+        mask[f] = ks_frame_counts(E ? E[f] : 0.0, gap[f], gap_min, and_mask ? and_mask[f] : 1.0);
+    return KS_OK;
+}
+
+ks_status ks_masked_sum_cpu(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,
+                            double *out) {
+    double sum = 0.0;
+    (void)ctx;
+    for (int64_t f = 0; f < n_frame; f++)
+        if (mask[f] != 0.0) sum += x ? x[f] : 1.0;
+    *out = (add ? *out : 0.0) + alpha * sum;
+    return KS_OK;
+}
+
+ks_status ks_min_cpu(ks_ctx *ctx, int64_t n_frame, const double *x, double *out) {
+    (void)ctx;
+    for (int64_t f = 0; f < n_frame; f++)
+        if (!(x[f] >= *out)) *out = x[f];
     return KS_OK;
 }

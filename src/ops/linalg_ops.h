@@ -25,10 +25,17 @@ typedef struct ks_ops_linalg {
                      int64_t out_stride);
     ks_status (*sym)(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,
                      double *out);
-    ks_status (*occ_density)(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+    ks_status (*occ_density)(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *c,
                              double *p);
-    ks_status (*occ_virt)(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
-                          const double *eps, const uint8_t *mask, const double *g, double *y);
+    ks_status (*occ_virt)(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
+                          const double *mask, const double *g, double *y);
+    ks_status (*gap)(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min,
+                     double *gap);
+    ks_status (*mask)(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                      const double *and_mask, double *mask);
+    ks_status (*masked_sum)(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,
+                            double *out);
+    ks_status (*min)(ks_ctx *ctx, int64_t n_frame, const double *x, double *out);
     ks_status (*mix_fwd)(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
                          double *w);
     ks_status (*mix_adj)(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
@@ -37,10 +44,14 @@ typedef struct ks_ops_linalg {
 
 extern const ks_ops_linalg ks_ops_linalg_cpu;
 
-/* Address of matrix b, on the host. */
+/* Address of matrix b, and occupied orbitals of matrix b: for code that can read backend memory. */
 static inline const double *ks_mats_at(const ks_mats *m, int64_t b) {
     const int64_t f = b / m->group;
     return m->ptr + (m->index ? (int64_t)m->index[f] : f) * m->stride + (b % m->group) * m->group_stride;
+}
+static inline int32_t ks_occ_of(const ks_occ *o, int64_t b) {
+    const int64_t f = b / o->n_spin;
+    return o->n_occ[(o->slot ? (int64_t)o->slot[f] : f) * o->n_spin + b % o->n_spin];
 }
 
 /* CPU slots, by file. */
@@ -58,10 +69,16 @@ ks_status ks_dot_cpu(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_m
                      int64_t out_stride);
 ks_status ks_sym_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,
                      double *out);
-ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double occ, const int32_t *n_occ, const double *c,
+ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *c,
                              double *p);
-ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n_row, int64_t n, double occ, const int32_t *n_occ,
-                          const double *eps, const uint8_t *mask, const double *g, double *y);
+ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
+                          const double *mask, const double *g, double *y);
+ks_status ks_gap_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min, double *gap);
+ks_status ks_mask_cpu(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                      const double *and_mask, double *mask);
+ks_status ks_masked_sum_cpu(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,
+                            double *out);
+ks_status ks_min_cpu(ks_ctx *ctx, int64_t n_frame, const double *x, double *out);
 ks_status ks_mix_fwd_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
                          double *w);
 ks_status ks_mix_adj_cpu(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,

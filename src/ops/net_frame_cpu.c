@@ -113,11 +113,11 @@ done:
 ks_status ks_rotate_adj_cpu(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *blocks, int inverse, const double *rot,
                             const double *out_bar, double *M_bar) {
     ks_status           st   = KS_OK;
-    const ks_arena_mark mark = ks_arena_get_mark(ctx->scratch);
+    const ks_arena_mark mark = ks_arena_get_mark(ks_ctx_scratch(ctx));
     const int64_t       nn   = blocks->n_ao * blocks->n_ao;
     double             *tmp  = NULL;
     KS_TRY(check_shells(blocks));
-    KS_TRY(KS_TAKE(ctx->scratch, tmp, n_frame * nn));
+    KS_TRY(KS_TAKE(ks_ctx_scratch(ctx), tmp, n_frame * nn));
 #pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n_frame > 1)
     for (int64_t b = 0; b < n_frame; b++) {
         memcpy(tmp + b * nn, out_bar + b * nn, (size_t)nn * sizeof *tmp);
@@ -125,7 +125,7 @@ ks_status ks_rotate_adj_cpu(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *bl
         for (int64_t i = b * nn; i < (b + 1) * nn; i++) M_bar[i] += tmp[i];
     }
 done:
-    ks_arena_release(ctx->scratch, mark);
+    ks_arena_release(ks_ctx_scratch(ctx), mark);
     return st;
 }
 

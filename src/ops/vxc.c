@@ -6,6 +6,7 @@
 #include <string.h>
 #include "ops/grid_kernels.h"
 #include "ops/grid_ops.h"
+#include "ops/linalg_ops.h"
 
 const ks_grid_kernels *ks_grid_kernels_get(void) {
 #if defined(__x86_64__)
@@ -21,9 +22,8 @@ typedef struct pass_args {
     ks_pass        pass;
     int            gga;
     ks_xc_weights  xc;
-    const double  *P, *M, *C_occ; /* (B, n, n), (B, n, n), (B, n, n_occ_max) */
-    int64_t        n_occ_max;
-    const int32_t *n_occ;
+    const double  *P, *M, *C_occ; /* (B, n, n), (B, n, n), (B, n, occ->max) */
+    const ks_occ  *occ;
     double        *feat; /* (B, n_feat, n_point) in or out */
     int            want_matrix;
     double        *A;      /* (B, n_chunk, n, n) chunk accumulators of Y phi^T */
@@ -41,9 +41,9 @@ static ks_status work_take(ks_arena *arena, const ks_grid *grid, const pass_args
     if (a->P || a->C_occ) KS_TRY(KS_TAKE(arena, w->P, ld * ld));
     if (a->M) KS_TRY(KS_TAKE(arena, w->M, ld * ld));
     if (a->C_occ) {
-        KS_TRY(KS_TAKE(arena, w->psi, (a->n_occ_max + KS_TILE_SLACK) * KS_PANEL));
-        KS_TRY(KS_TAKE(arena, w->C, ld * a->n_occ_max));
-        KS_TRY(KS_TAKE(arena, w->Ct, ld * (a->n_occ_max + KS_TILE_SLACK)));
+        KS_TRY(KS_TAKE(arena, w->psi, (a->occ->max + KS_TILE_SLACK) * KS_PANEL));
+        KS_TRY(KS_TAKE(arena, w->C, ld * a->occ->max));
+        KS_TRY(KS_TAKE(arena, w->Ct, ld * (a->occ->max + KS_TILE_SLACK)));
     }
     if (a->want_matrix) {
         KS_TRY(KS_TAKE(arena, w->phi_t, ld * KS_PANEL));
@@ -121,8 +121,8 @@ static void run_block(const ks_grid *grid, const ks_grid_kernels *kernels, const
     }
     row[job.n_shell] = (int32_t)job.n_row;
     if (a->C_occ) {
-        const int64_t n_occ = a->n_occ[frame];
-        gather_orbitals(job.n_row, w->ao, n_occ, a->n_occ_max, a->C_occ + frame * n * a->n_occ_max, w);
+        const int64_t n_occ = ks_occ_of(a->occ, frame);
+        gather_orbitals(job.n_row, w->ao, n_occ, a->occ->max, a->C_occ + frame * n * a->occ->max, w);
         if (2 * n_occ < job.n_row && n_occ > 0) job.n_occ = n_occ;
         else block_density(job.n_row, n_occ, w);
     } else if (a->P) {
@@ -221,15 +221,14 @@ static ks_status rho_adj_cpu(ks_ctx *ctx, const ks_grid *grid, ks_xc_family fami
 }
 
 static ks_status vxc_fwd_cpu(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
-                             const double *P, const double *C_occ, int64_t n_occ_max, const int32_t *n_occ, double *exc,
-                             double *n_elec, double *Vxc) {
-    pass_args a = {.pass      = KS_PASS_VXC,
-                   .gga       = xc->family == KS_XC_GGA,
-                   .xc        = ks_xc_weights_of(xc),
-                   .n_occ_max = n_occ_max,
-                   .n_occ     = n_occ};
-    a.C_occ     = C_occ;
-    a.P         = C_occ ? NULL : P;
+                             const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec,
+                             double *Vxc) {
+    pass_args a = {.pass  = KS_PASS_VXC,
+                   .gga   = xc->family == KS_XC_GGA,
+                   .xc    = ks_xc_weights_of(xc),
+                   .C_occ = C_occ,
+                   .P     = C_occ ? NULL : P,
+                   .occ   = occ};
     return matrix_pass(ctx, grid, n_frame, slot, &a, 0, Vxc, exc, n_elec);
 }
 
@@ -264,6 +263,7 @@ static ks_status xc_eval_cpu(ks_ctx *ctx, const ks_xc *xc, int64_t n, const doub
 }
 
 const ks_ops_grid ks_ops_grid_cpu = {
+    .bytes   = ks_grid_bytes_cpu,
     .build   = ks_grid_build_cpu,
     .rho_fwd = rho_fwd_cpu,
     .rho_adj = rho_adj_cpu,

@@ -1,5 +1,4 @@
 /* batch.c -- extents, offsets and gathers of batches; see ksgrad/batch.h. */
-#include <math.h>
 #include <stddef.h>
 #include "scf/scf_impl.h"
 
@@ -66,33 +65,14 @@ done:
     return st;
 }
 
-ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *n_occ_max) {
-    ks_status     st     = KS_OK;
-    const int64_t n_spin = sg->ts->method.n_spin;
-    int32_t      *occ    = NULL;
-    KS_TRY(KS_TAKE(ks_ctx_scratch(ctx), occ, sg->n_mat));
-    *n_occ_max = 0;
-    for (int64_t f = 0; f < sg->n_frame; f++)
-        for (int64_t s = 0; s < n_spin; s++) {
-            const int32_t o     = sg->ts->n_occ[sg->slot[f] * n_spin + s];
-            occ[f * n_spin + s] = o;
-            if (o > *n_occ_max) *n_occ_max = o;
-        }
-    *n_occ = occ;
+ks_status ks_batch_gap(ks_ctx *ctx, const ks_batch *batch, const double *eps, int min, double *gap) {
+    ks_status st = KS_OK;
+    for (int64_t s = 0; s < batch->n_segment; s++) {
+        const ks_seg sg  = ks_seg_of(batch, s);
+        const ks_occ occ = ks_seg_occ(&sg);
+        KS_TRY(ks_gap(ctx, sg.n_frame, sg.n, &occ, eps + ks_batch_vec_offset(batch, s), min,
+                      gap + ks_batch_frame_offset(batch, s)));
+    }
 done:
     return st;
-}
-
-void ks_batch_lower_gap(const ks_batch *batch, const double *eps, double *gap) {
-    int64_t frame = 0;
-    for (int64_t s = 0; s < batch->n_segment; s++) {
-        const ks_seg  sg     = ks_seg_of(batch, s);
-        const int64_t n_spin = sg.ts->method.n_spin;
-        for (int64_t f = 0; f < sg.n_frame; f++, frame++)
-            for (int64_t sp = 0; sp < n_spin; sp++, eps += sg.n) {
-                const int32_t o = sg.ts->n_occ[sg.slot[f] * n_spin + sp];
-                const double  g = o > 0 && o < sg.n ? eps[o] - eps[o - 1] : eps[0] - eps[0] + INFINITY;
-                gap[frame]      = isnan(g) ? -1.0 : fmin(gap[frame], g);
-            }
-    }
 }

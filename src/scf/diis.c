@@ -8,7 +8,7 @@ static const double DIIS_RIDGE = 1e-13;
 
 ks_status ks_diis_init(ks_ctx *ctx, int space, int64_t n_frame, int64_t len, ks_diis *d) {
     ks_status st      = KS_OK;
-    ks_arena *scratch = ks_ctx_scratch(ctx);
+    ks_arena *scratch = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     memset(d, 0, sizeof *d);
     d->space = space;
     d->len   = len;
@@ -16,10 +16,10 @@ ks_status ks_diis_init(ks_ctx *ctx, int space, int64_t n_frame, int64_t len, ks_
         KS_TRY(KS_TAKE(scratch, d->F[h], n_frame * len));
         KS_TRY(KS_TAKE(scratch, d->c[h], n_frame * len));
     }
-    KS_TRY(KS_TAKE(scratch, d->gram, n_frame * space * space));
-    KS_TRY(KS_TAKE(scratch, d->coef, n_frame * space));
+    KS_TRY(KS_TAKE(host, d->gram, n_frame * space * space));
+    KS_TRY(KS_TAKE(host, d->coef, n_frame * space));
     KS_TRY(KS_TAKE(scratch, d->coef_b, n_frame * space));
-    KS_TRY(KS_TAKE(scratch, d->dots, n_frame));
+    KS_TRY(KS_TAKE(host, d->dots, n_frame));
     KS_TRY(KS_TAKE(scratch, d->dots_b, n_frame));
 done:
     return st;
@@ -98,12 +98,13 @@ done:
     return st;
 }
 
-ks_status ks_diis_keep(ks_ctx *ctx, ks_diis *d, int64_t n_keep, const int32_t *keep, double *tmp) {
+ks_status ks_diis_keep(ks_ctx *ctx, ks_diis *d, int64_t n_keep, const int32_t *keep, const int32_t *keep_b,
+                       double *tmp) {
     ks_status     st = KS_OK;
     const int64_t sq = (int64_t)d->space * d->space;
     for (int h = 0; h < d->n_hist; h++) {
-        KS_TRY(ks_keep_frames(ctx, n_keep, keep, d->len, d->F[h], tmp));
-        KS_TRY(ks_keep_frames(ctx, n_keep, keep, d->len, d->c[h], tmp));
+        KS_TRY(ks_keep_frames(ctx, n_keep, keep_b, d->len, d->F[h], tmp));
+        KS_TRY(ks_keep_frames(ctx, n_keep, keep_b, d->len, d->c[h], tmp));
     }
     for (int64_t b = 0; b < n_keep; b++)
         memmove(d->gram + b * sq, d->gram + keep[b] * sq, (size_t)sq * sizeof *d->gram);

@@ -12,14 +12,15 @@ typedef struct ks_diis {
     double *dots, *dots_b;                 /* (n_frame) host and backend */
 } ks_diis;
 
-/* Buffers from the context's scratch arena. */
+/* Buffers from the context's scratch arenas. */
 KS_NODISCARD ks_status ks_diis_init(ks_ctx *ctx, int space, int64_t n_frame, int64_t len, ks_diis *d);
 /* Enters F and its commutator c, and overwrites F_ext with the extrapolated matrix, for the first n_frame frames. */
 KS_NODISCARD ks_status ks_diis_step(ks_ctx *ctx, ks_diis *d, int64_t n_frame, const double *F, const double *c,
                                     double *F_ext);
-/* Keeps only the frames keep[0] < keep[1] < ... tmp (n_keep, len). */
-KS_NODISCARD ks_status ks_diis_keep(ks_ctx *ctx, ks_diis *d, int64_t n_keep, const int32_t *keep, double *tmp);
-/* x[b] = x[keep[b]] in place, vectors of len doubles. */
+/* Keeps only the frames keep[0] < keep[1] < ... (host, and keep_b the same in backend memory). tmp (n_keep, len). */
+KS_NODISCARD ks_status ks_diis_keep(ks_ctx *ctx, ks_diis *d, int64_t n_keep, const int32_t *keep, const int32_t *keep_b,
+                                    double *tmp);
+/* x[b] = x[keep[b]] in place, vectors of len doubles; keep in backend memory. */
 KS_NODISCARD ks_status ks_keep_frames(ks_ctx *ctx, int64_t n_keep, const int32_t *keep, int64_t len, double *x,
                                       double *tmp);
 

@@ -32,8 +32,7 @@ static ks_status vxc_part(ks_ctx *ctx, const ks_seg *sg, const double *P, const 
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
     const ks_method    *method  = &sg->ts->method;
-    int32_t            *n_occ   = NULL;
-    int64_t             n_max   = 0;
+    const ks_occ        occ     = ks_seg_occ(sg);
     double             *C_occ   = NULL;
     if (method->xc->family == KS_XC_NONE) {
         KS_TRY(ks_mem_zero(ctx, Vxc, (size_t)(sg->n_mat * sg->n * sg->n) * sizeof *Vxc));
@@ -42,12 +41,11 @@ static ks_status vxc_part(ks_ctx *ctx, const ks_seg *sg, const double *P, const 
         goto done;
     }
     if (C) {
-        KS_TRY(ks_seg_n_occ(ctx, sg, &n_occ, &n_max));
-        KS_TRY(KS_TAKE(scratch, C_occ, sg->n_mat * sg->n * n_max));
+        KS_TRY(KS_TAKE(scratch, C_occ, sg->n_mat * sg->n * occ.max));
         const ks_term rows = {{C, sg->n, sg->n, NULL, 1, 0}, 1.0, NULL, 0};
-        KS_TRY(ks_combine(ctx, sg->n_mat * sg->n, n_max, 1, &rows, 0, C_occ));
+        KS_TRY(ks_combine(ctx, sg->n_mat * sg->n, occ.max, 1, &rows, 0, C_occ));
     }
-    KS_TRY(ks_vxc_fwd(ctx, sg->ts->grid, method->xc, sg->n_frame, sg->slot, P, C_occ, n_max, n_occ, exc, n_elec, Vxc));
+    KS_TRY(ks_vxc_fwd(ctx, sg->ts->grid, method->xc, sg->n_frame, sg->slot, P, C_occ, &occ, exc, n_elec, Vxc));
 done:
     ks_arena_release(scratch, mark);
     return st;
@@ -87,49 +85,64 @@ done:
     return st;
 }
 
-ks_status ks_fock_fwd(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *C, double *F, double *E) {
+static ks_status fock_segment(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *C, double *F, double *E) {
     ks_status           st      = KS_OK;
-    ks_arena           *scratch = ctx ? ks_ctx_scratch(ctx) : NULL;
-    const ks_arena_mark mark    = ctx ? ks_arena_get_mark(scratch) : (ks_arena_mark){0};
+    ks_arena           *scratch = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark    = ks_arena_get_mark(scratch);
+    double             *Vxc     = NULL;
+    KS_TRY(KS_TAKE(scratch, Vxc, sg->n_mat * sg->n * sg->n));
+    KS_TRY(ks_fock_parts(ctx, sg, P, C, F, Vxc, F, E, NULL));
+done:
+    ks_arena_release(scratch, mark);
+    return st;
+}
+
+ks_status ks_fock_fwd(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *C, double *F, double *E) {
+    ks_status st = KS_OK;
     KS_CHECK(ctx && batch && P && F, KS_ERR_ARG, "fock: NULL argument");
     for (int64_t s = 0; s < batch->n_segment; s++) {
         const ks_seg  sg  = ks_seg_of(batch, s);
         const int64_t off = ks_batch_mat_offset(batch, s);
-        double       *Vxc = NULL;
-        KS_TRY(KS_TAKE(scratch, Vxc, sg.n_mat * sg.n * sg.n));
-        KS_TRY(ks_fock_parts(ctx, &sg, P + off, C ? C + off : NULL, F + off, Vxc, F + off,
-                             E ? E + ks_batch_frame_offset(batch, s) : NULL, NULL));
-        ks_arena_release(scratch, mark);
+        KS_TRY(ks_branch(ctx, s));
+        KS_TRY(fock_segment(ctx, &sg, P + off, C ? C + off : NULL, F + off,
+                            E ? E + ks_batch_frame_offset(batch, s) : NULL));
     }
 done:
-    if (ctx) ks_arena_release(scratch, mark);
-    return st;
+    return ctx ? ks_joined(ctx, st) : st;
 }
 
 /* F is linear in P through J and K, whose matrices are symmetric, and through Vxc = dExc/dP, whose Jacobian is the
  * Hessian of Exc; for a symmetric cotangent M = (F_bar + F_bar^T)/2 therefore  P_bar += J[M] - (a/2) K[M] +
  * Kxc[P](M). */
-ks_status ks_fock_adj(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *F_bar, double *P_bar) {
+static ks_status fock_adj_segment(ks_ctx *ctx, const ks_seg *sg, const double *P, const double *F_bar, double *P_bar) {
     ks_status           st      = KS_OK;
-    ks_arena           *scratch = ctx ? ks_ctx_scratch(ctx) : NULL;
-    const ks_arena_mark mark    = ctx ? ks_arena_get_mark(scratch) : (ks_arena_mark){0};
+    ks_arena           *scratch = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark    = ks_arena_get_mark(scratch);
+    const ks_method    *method  = &sg->ts->method;
+    const int64_t       nn      = sg->n * sg->n;
+    double             *M = NULL, *JK = NULL;
+    KS_TRY(KS_TAKE(scratch, M, sg->n_mat * nn));
+    KS_TRY(KS_TAKE(scratch, JK, sg->n_mat * nn));
+    KS_TRY(ks_sym(ctx, sg->n_mat, sg->n, 0.5, 1.0, F_bar, 0, M));
+    KS_TRY(jk_part(ctx, sg, M, JK));
+    const ks_term jk = {ks_vec_dense(JK, nn), 1.0, NULL, 0};
+    KS_TRY(ks_combine(ctx, sg->n_mat, nn, 1, &jk, 1, P_bar));
+    if (method->xc->family != KS_XC_NONE)
+        KS_TRY(ks_vxc_adj(ctx, sg->ts->grid, method->xc, sg->n_frame, sg->slot, P, M, P_bar));
+done:
+    ks_arena_release(scratch, mark);
+    return st;
+}
+
+ks_status ks_fock_adj(ks_ctx *ctx, const ks_batch *batch, const double *P, const double *F_bar, double *P_bar) {
+    ks_status st = KS_OK;
     KS_CHECK(ctx && batch && P && F_bar && P_bar, KS_ERR_ARG, "fock adjoint: NULL argument");
     for (int64_t s = 0; s < batch->n_segment; s++) {
-        const ks_seg     sg     = ks_seg_of(batch, s);
-        const ks_method *method = &sg.ts->method;
-        const int64_t    off = ks_batch_mat_offset(batch, s), nn = sg.n * sg.n;
-        double          *M = NULL, *JK = NULL;
-        KS_TRY(KS_TAKE(scratch, M, sg.n_mat * nn));
-        KS_TRY(KS_TAKE(scratch, JK, sg.n_mat * nn));
-        KS_TRY(ks_sym(ctx, sg.n_mat, sg.n, 0.5, 1.0, F_bar + off, 0, M));
-        KS_TRY(jk_part(ctx, &sg, M, JK));
-        const ks_term jk = {ks_vec_dense(JK, nn), 1.0, NULL, 0};
-        KS_TRY(ks_combine(ctx, sg.n_mat, nn, 1, &jk, 1, P_bar + off));
-        if (method->xc->family != KS_XC_NONE)
-            KS_TRY(ks_vxc_adj(ctx, sg.ts->grid, method->xc, sg.n_frame, sg.slot, P + off, M, P_bar + off));
-        ks_arena_release(scratch, mark);
+        const ks_seg  sg  = ks_seg_of(batch, s);
+        const int64_t off = ks_batch_mat_offset(batch, s);
+        KS_TRY(ks_branch(ctx, s));
+        KS_TRY(fock_adj_segment(ctx, &sg, P + off, F_bar + off, P_bar + off));
     }
 done:
-    if (ctx) ks_arena_release(scratch, mark);
-    return st;
+    return ctx ? ks_joined(ctx, st) : st;
 }

@@ -1,6 +1,5 @@
 /* refine.c -- unrolled refinement: objects, buffers and the forward sweep. Schemes: refine_scheme.c; adjoint:
  * refine_adj.c. */
-#include <math.h>
 #include "scf/refine_impl.h"
 
 ks_status ks_refine_create(ks_ctx *ctx, const ks_refine_options *opt, ks_refine **out) {
@@ -26,10 +25,6 @@ void ks_refine_destroy(ks_refine **refine) {
     ks_mem_free(r->ctx, (void **)&r->eps);
     ks_mem_free(r->ctx, (void **)&r->bar);
     ks_mem_free(r->ctx, (void **)&r->frame);
-    KS_FREE(r->host);
-    KS_FREE(r->gap);
-    KS_FREE(r->mask_value);
-    KS_FREE(r->mask);
     KS_FREE(*refine);
 }
 
@@ -57,14 +52,6 @@ static ks_status reserve(ks_refine *r, int want_adj) {
         KS_TRY(regrow(r->ctx, (s->n_var + s->n_density) * mat_cap, &r->mat));
         KS_TRY(regrow(r->ctx, s->n_density * vec_cap, &r->eps));
         KS_TRY(regrow(r->ctx, ks_refine_frame_doubles(s) * n_cap, &r->frame));
-        KS_FREE(r->host);
-        KS_FREE(r->gap);
-        KS_FREE(r->mask_value);
-        KS_FREE(r->mask);
-        KS_TRY(KS_NEW(r->host, vec_cap + n_cap));
-        KS_TRY(KS_NEW(r->gap, n_cap));
-        KS_TRY(KS_NEW(r->mask_value, n_cap));
-        KS_TRY(KS_NEW(r->mask, n_cap));
         r->mat_cap = mat_cap, r->vec_cap = vec_cap, r->frame_cap = n_cap;
     }
     if (want_adj && r->bar_cap < r->mat_cap) {
@@ -138,22 +125,11 @@ done:
 }
 
 /* The frames that count: finite energy, no gap below the limit. */
-static ks_status set_mask(ks_refine *r, const ks_batch *batch, int64_t *n_masked) {
-    ks_status     st = KS_OK;
-    const double *E  = r->host + r->vec_cap;
-    for (int64_t f = 0; f < r->n_frame; f++) r->gap[f] = INFINITY;
-    for (int d = 0; d < r->scheme.n_density; d++) {
-        KS_TRY(ks_mem_to_host(r->ctx, r->host, ks_refine_eps(r, d), (size_t)r->vec_size * sizeof *r->host));
-        ks_batch_lower_gap(batch, r->host, r->gap);
-    }
-    KS_TRY(ks_mem_to_host(r->ctx, r->host + r->vec_cap, ks_refine_E(r), (size_t)r->n_frame * sizeof *r->host));
-    *n_masked = 0;
-    for (int64_t f = 0; f < r->n_frame; f++) {
-        r->mask[f]       = isfinite(E[f]) && r->gap[f] >= KS_GAP_MIN;
-        r->mask_value[f] = r->mask[f];
-        *n_masked += !r->mask[f];
-    }
-    KS_TRY(ks_mem_to_backend(r->ctx, ks_refine_mask(r), r->mask_value, (size_t)r->n_frame * sizeof *r->mask_value));
+static ks_status set_mask(ks_refine *r, const ks_batch *batch) {
+    ks_status st = KS_OK;
+    for (int d = 0; d < r->scheme.n_density; d++)
+        KS_TRY(ks_batch_gap(r->ctx, batch, ks_refine_eps(r, d), d > 0, ks_refine_gap(r)));
+    KS_TRY(ks_mask(r->ctx, r->n_frame, ks_refine_E(r), ks_refine_gap(r), KS_GAP_MIN, NULL, ks_refine_mask(r)));
 done:
     return st;
 }
@@ -174,15 +150,15 @@ ks_status ks_refine_fwd(ks_ctx *ctx, ks_refine *r, const ks_batch *batch, const 
     const ks_mat_term copy = {H0, 1.0, NULL, 0};
     KS_TRY(ks_batch_combine(ctx, batch, 1, &copy, 0, ks_refine_val(r, 0)));
     for (int i = 0; i < s->n_node; i++) KS_TRY(node_fwd(r, batch, &s->node[i]));
-    KS_TRY(set_mask(r, batch, &out->n_masked));
+    KS_TRY(set_mask(r, batch));
     out->H    = ks_refine_val(r, s->var_H);
     out->P    = ks_refine_val(r, s->var_P);
     out->F    = ks_refine_val(r, s->var_F);
     out->C    = ks_refine_C(r, s->last_density);
     out->eps  = ks_refine_eps(r, s->last_density);
     out->E    = ks_refine_E(r);
-    out->gap  = r->gap;
-    out->mask = r->mask;
+    out->gap  = ks_refine_gap(r);
+    out->mask = ks_refine_mask(r);
     r->saved  = want_adj;
 done:
     return st;

@@ -83,8 +83,8 @@ static ks_status node_adj(ks_refine *r, const ks_batch *batch, const ks_node *nd
     switch (nd->kind) {
     case KS_NODE_DENSITY:
         KS_TRY(bar_of(r, nd->in[0], &bar0));
-        KS_TRY(ks_density_adj(r->ctx, batch, ks_refine_C(r, nd->save), ks_refine_eps(r, nd->save), out_bar, r->mask,
-                              bar0));
+        KS_TRY(ks_density_adj(r->ctx, batch, ks_refine_C(r, nd->save), ks_refine_eps(r, nd->save), out_bar,
+                              ks_refine_mask(r), bar0));
         break;
     case KS_NODE_FOCK:
         KS_TRY(bar_of(r, nd->in[0], &bar0));

@@ -51,10 +51,7 @@ struct ks_refine {
     double         *mat;   /* (n_var + n_density, mat_cap): values of the variables, then C of the density nodes */
     double         *eps;   /* (n_density, vec_cap) */
     double         *bar;   /* (n_var, bar_cap): cotangents, made at the first adjoint */
-    double         *frame; /* per-frame arrays: E, mask, E_bar, Gram matrix and its cotangent, weights and theirs */
-    double         *host;  /* (vec_cap + frame_cap) staging */
-    double         *gap, *mask_value; /* (frame_cap) host */
-    uint8_t        *mask;             /* (frame_cap) host */
+    double         *frame; /* per-frame arrays: E, mask, E_bar, gap, Gram matrix and its cotangent, weights and theirs */
     const ks_batch *batch;            /* of the last forward; borrowed, identity only */
     int64_t         mat_size, vec_size, n_frame;
     int             saved;                                   /* an adjoint may follow */
@@ -63,17 +60,18 @@ struct ks_refine {
 
 /* Layout of refine->frame, in doubles per frame. */
 static inline int64_t ks_refine_frame_doubles(const ks_scheme *s) {
-    return 3 + 2 * (int64_t)s->n_build * s->n_build + 2 * (int64_t)s->n_mix * s->n_build;
+    return 4 + 2 * (int64_t)s->n_build * s->n_build + 2 * (int64_t)s->n_mix * s->n_build;
 }
 static inline double *ks_refine_E(const struct ks_refine *r) { return r->frame; }
 static inline double *ks_refine_mask(const struct ks_refine *r) { return r->frame + r->frame_cap; }
 static inline double *ks_refine_E_bar(const struct ks_refine *r) { return r->frame + 2 * r->frame_cap; }
+static inline double *ks_refine_gap(const struct ks_refine *r) { return r->frame + 3 * r->frame_cap; }
 static inline double *ks_refine_gram(const struct ks_refine *r, int bar) {
-    return r->frame + (3 + bar * (int64_t)r->scheme.n_build * r->scheme.n_build) * r->frame_cap;
+    return r->frame + (4 + bar * (int64_t)r->scheme.n_build * r->scheme.n_build) * r->frame_cap;
 }
 static inline double *ks_refine_weight(const struct ks_refine *r, int place, int bar) {
     const int64_t k = r->scheme.n_build;
-    return r->frame + (3 + 2 * k * k + (2 * place + bar) * k) * r->frame_cap;
+    return r->frame + (4 + 2 * k * k + (2 * place + bar) * k) * r->frame_cap;
 }
 static inline double *ks_refine_val(const struct ks_refine *r, int var) { return r->mat + var * r->mat_cap; }
 static inline double *ks_refine_C(const struct ks_refine *r, int place) {

@@ -25,6 +25,8 @@ typedef struct seg_run {
     const ks_scf_options *opt;
     ks_seg                all, act;
     int32_t              *id, *slot, *keep; /* (n_frame) host: place in the segment and slot of the active frames */
+    int32_t              *index_b;          /* (3, n_frame) backend: the same three */
+    int32_t              *all_slot;         /* (n_frame) host */
     int32_t              *met; /* (n_frame) host: cycles since the criterion was met; -1: start not finite */
     double *P, *F, *Fx, *C, *eps, *c, *JK, *Vxc, *tmp; /* backend, (n_frame, n_spin, n, n); eps (n_frame, n_spin, n) */
     double *E, *n_elec, *norm;                         /* (n_frame) backend */
@@ -33,25 +35,41 @@ typedef struct seg_run {
     ks_diis diis;
 } seg_run;
 
+static int32_t *id_b(const seg_run *r) { return r->index_b; }
+static int32_t *slot_b(const seg_run *r) { return r->index_b + r->all.n_frame; }
+static int32_t *keep_b(const seg_run *r) { return r->index_b + 2 * r->all.n_frame; }
+
+static ks_status upload(ks_ctx *ctx, int64_t n, const int32_t *host, int32_t *dst) {
+    return ks_mem_to_backend(ctx, dst, host, (size_t)n * sizeof *host);
+}
+
 static ks_status take(ks_ctx *ctx, seg_run *r) {
     ks_status     st = KS_OK;
-    ks_arena     *a  = ks_ctx_scratch(ctx);
+    ks_arena     *a  = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     const int64_t B = r->all.n_frame, len = r->all.n * r->all.n * r->all.ts->method.n_spin;
     double      **mats[] = {&r->P, &r->F, &r->Fx, &r->C, &r->c, &r->JK, &r->Vxc, &r->tmp, &r->F_all, &r->P_all};
-    double      **vecs[] = {&r->E, &r->n_elec, &r->norm, &r->E_host, &r->E_last, &r->n_elec_host, &r->norm_host};
+    double      **vecs[] = {&r->E, &r->n_elec, &r->norm}, **host_vecs[] = {&r->E_host, &r->E_last, &r->n_elec_host,
+                                                                         &r->norm_host};
     for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
         KS_TRY(ks_arena_take(a, B * len, sizeof(double), (void **)mats[i]));
     for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
         KS_TRY(ks_arena_take(a, B, sizeof(double), (void **)vecs[i]));
+    for (size_t i = 0; i < sizeof host_vecs / sizeof *host_vecs; i++)
+        KS_TRY(ks_arena_take(host, B, sizeof(double), (void **)host_vecs[i]));
     KS_TRY(KS_TAKE(a, r->eps, r->all.n_mat * r->all.n));
-    KS_TRY(KS_TAKE(a, r->id, B));
-    KS_TRY(KS_TAKE(a, r->slot, B));
-    KS_TRY(KS_TAKE(a, r->keep, B));
-    KS_TRY(KS_TAKE(a, r->met, B));
+    KS_TRY(KS_TAKE(a, r->index_b, 3 * B));
+    KS_TRY(KS_TAKE(host, r->id, B));
+    KS_TRY(KS_TAKE(host, r->slot, B));
+    KS_TRY(KS_TAKE(host, r->all_slot, B));
+    KS_TRY(KS_TAKE(host, r->keep, B));
+    KS_TRY(KS_TAKE(host, r->met, B));
+    KS_TRY(ks_mem_to_host(ctx, r->all_slot, r->all.slot, (size_t)B * sizeof *r->all_slot));
     KS_TRY(ks_diis_init(ctx, r->opt->diis_space, B, len, &r->diis));
-    for (int64_t f = 0; f < B; f++) r->id[f] = (int32_t)f, r->slot[f] = r->all.slot[f], r->met[f] = 0;
+    for (int64_t f = 0; f < B; f++) r->id[f] = (int32_t)f, r->slot[f] = r->all_slot[f], r->met[f] = 0;
+    KS_TRY(upload(ctx, B, r->id, id_b(r)));
+    KS_TRY(upload(ctx, B, r->slot, slot_b(r)));
     r->n_act = B;
-    r->act   = ks_seg_make(r->all.ts, B, r->slot);
+    r->act   = ks_seg_make(r->all.ts, B, slot_b(r));
 done:
     return st;
 }
@@ -123,17 +141,20 @@ static ks_status retire(ks_ctx *ctx, seg_run *r, int n_cycle, ks_scf_frame *fram
             r->keep[n_keep++] = (int32_t)b;
             continue;
         }
-        KS_TRY(ks_scatter(ctx, 1, len, r->Fx + b * len, r->id + b, r->F_all));
-        KS_TRY(ks_scatter(ctx, 1, len, r->P + b * len, r->id + b, r->P_all));
+        KS_TRY(ks_scatter(ctx, 1, len, r->Fx + b * len, id_b(r) + b, r->F_all));
+        KS_TRY(ks_scatter(ctx, 1, len, r->P + b * len, id_b(r) + b, r->P_all));
     }
     if (n_keep == r->n_act) goto done;
-    if (n_keep > 0) {
-        KS_TRY(ks_keep_frames(ctx, n_keep, r->keep, len, r->Fx, r->tmp));
-        KS_TRY(ks_diis_keep(ctx, &r->diis, n_keep, r->keep, r->tmp));
-    }
     for (int64_t b = 0; b < n_keep; b++) r->id[b] = r->id[r->keep[b]], r->slot[b] = r->slot[r->keep[b]];
+    if (n_keep > 0) {
+        KS_TRY(upload(ctx, n_keep, r->keep, keep_b(r)));
+        KS_TRY(upload(ctx, n_keep, r->id, id_b(r)));
+        KS_TRY(upload(ctx, n_keep, r->slot, slot_b(r)));
+        KS_TRY(ks_keep_frames(ctx, n_keep, keep_b(r), len, r->Fx, r->tmp));
+        KS_TRY(ks_diis_keep(ctx, &r->diis, n_keep, r->keep, keep_b(r), r->tmp));
+    }
     r->n_act = n_keep;
-    r->act   = ks_seg_make(r->all.ts, n_keep, r->slot);
+    r->act   = ks_seg_make(r->all.ts, n_keep, slot_b(r));
 done:
     return st;
 }
@@ -141,17 +162,17 @@ done:
 /* Orbitals of the final F, frontier energies and dipoles of all frames of the segment. */
 static ks_status finish(ks_ctx *ctx, seg_run *r, const seg_out *out) {
     ks_status        st  = KS_OK;
-    ks_arena        *a   = ks_ctx_scratch(ctx);
+    ks_arena        *a = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     const ks_seg    *sg  = &r->all;
     const ks_system *sys = sg->ts->sys;
     const int64_t    B = sg->n_frame, n = sg->n, nn = n * n, n_spin = sg->ts->method.n_spin, len = r->diis.len,
                   n_pos    = 3 * sys->n_atom;
     const size_t mat_bytes = (size_t)(B * len) * sizeof(double);
     double      *eps = NULL, *dip = NULL, *dip_b = NULL, *pos = NULL, *pos_b = NULL;
-    KS_TRY(KS_TAKE(a, eps, sg->n_mat * n));
-    KS_TRY(KS_TAKE(a, dip, 3 * sg->n_mat));
+    KS_TRY(KS_TAKE(host, eps, sg->n_mat * n));
+    KS_TRY(KS_TAKE(host, dip, 3 * sg->n_mat));
     KS_TRY(KS_TAKE(a, dip_b, 3 * sg->n_mat));
-    KS_TRY(KS_TAKE(a, pos, B * n_pos));
+    KS_TRY(KS_TAKE(host, pos, B * n_pos));
     KS_TRY(KS_TAKE(a, pos_b, B * n_pos));
     KS_TRY(ks_density_frames(ctx, sg, r->F_all, r->C, r->eps, NULL));
     KS_TRY(ks_mem_to_host(ctx, eps, r->eps, (size_t)(sg->n_mat * n) * sizeof *eps));
@@ -167,7 +188,7 @@ static ks_status finish(ks_ctx *ctx, seg_run *r, const seg_out *out) {
         ks_scf_frame *fr = &out->frames[f];
         fr->homo = -INFINITY, fr->lumo = INFINITY;
         for (int64_t s = 0; s < n_spin; s++) {
-            const int32_t o = sg->ts->n_occ[sg->slot[f] * n_spin + s];
+            const int32_t o = sg->ts->n_occ_host[r->all_slot[f] * n_spin + s];
             const double *e = eps + (f * n_spin + s) * n;
             if (o > 0) fr->homo = fmax(fr->homo, e[o - 1]);
             if (o < n) fr->lumo = fmin(fr->lumo, e[o]);
@@ -192,9 +213,9 @@ done:
 
 static ks_status run_segment(ks_ctx *ctx, const ks_seg *sg, const ks_scf_options *opt, const double *guess_F,
                              const double *guess_P, const seg_out *out) {
-    ks_status           st   = KS_OK;
-    ks_arena           *a    = ks_ctx_scratch(ctx);
-    const ks_arena_mark mark = ks_arena_get_mark(a);
+    ks_status           st = KS_OK;
+    ks_arena           *a = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
+    const ks_arena_mark mark = ks_arena_get_mark(a), host_mark = ks_arena_get_mark(host);
     seg_run             r    = {.opt = opt, .all = *sg};
     KS_TRY(take(ctx, &r));
     KS_TRY(start(ctx, &r, guess_F, guess_P));
@@ -206,6 +227,7 @@ static ks_status run_segment(ks_ctx *ctx, const ks_seg *sg, const ks_scf_options
     KS_TRY(finish(ctx, &r, out));
 done:
     ks_arena_release(a, mark);
+    ks_arena_release(host, host_mark);
     return st;
 }
 

@@ -10,7 +10,7 @@
 typedef struct ks_seg {
     const ks_tensors *ts;
     int64_t           n_frame, n, n_mat; /* n_mat = n_frame * n_spin */
-    const int32_t    *slot;              /* (n_frame) host */
+    const int32_t    *slot;              /* (n_frame) */
 } ks_seg;
 
 static inline ks_seg ks_seg_make(const ks_tensors *ts, int64_t n_frame, const int32_t *slot) {
@@ -29,8 +29,16 @@ static inline ks_mats ks_vec_pool(const ks_seg *sg, const double *member, int64_
 }
 static inline ks_mats ks_vec_dense(const double *x, int64_t len) { return (ks_mats){x, len, len, NULL, 1, 0}; }
 
-/* n_occ (n_mat, from scratch) of the frames and the largest of them. */
-KS_NODISCARD ks_status ks_seg_n_occ(ks_ctx *ctx, const ks_seg *sg, int32_t **n_occ, int64_t *n_occ_max);
+/* Back on the main branch after a loop over segments that called ks_branch, whatever its outcome. */
+static inline ks_status ks_joined(ks_ctx *ctx, ks_status st) {
+    const ks_status joined = ks_join(ctx);
+    return st != KS_OK ? st : joined;
+}
+
+/* Occupations of the frames. */
+static inline ks_occ ks_seg_occ(const ks_seg *sg) {
+    return (ks_occ){sg->ts->n_occ, sg->slot, sg->ts->method.n_spin, sg->ts->n_occ_max};
+}
 
 /* One Fock build. P, C as in ks_fock_fwd; JK = J - (a/2) K, Vxc, F (n_mat, n, n); E, n_elec (n_frame). JK and Vxc are
  * required, F, E, n_elec may be NULL; F may be the same array as JK or Vxc. */
@@ -68,9 +76,8 @@ KS_NODISCARD ks_status ks_batch_combine(ks_ctx *ctx, const ks_batch *batch, int 
 KS_NODISCARD ks_status ks_batch_dot(ks_ctx *ctx, const ks_batch *batch, double alpha, const double *a, const double *b,
                                     int add, double *out, int64_t out_stride);
 
-/* gap[frame] = min(gap[frame], LUMO - HOMO) of one set of orbital energies; -1 where they are not finite. Host
- * memory. */
-void ks_batch_lower_gap(const ks_batch *batch, const double *eps, double *gap);
+/* gap[frame] = LUMO - HOMO of one set of orbital energies, with min 1 the smaller of that and gap[frame]; see ks_gap. */
+KS_NODISCARD ks_status ks_batch_gap(ks_ctx *ctx, const ks_batch *batch, const double *eps, int min, double *gap);
 
 /* 1 when the H that a scheme reports is H0 itself, so that its P and F are P(H) and F[P(H)]. */
 int ks_refine_reports_input(const ks_refine *refine);

@@ -14,13 +14,13 @@ static const double DISTANCE_MIN = 0.1;
 #define SPIN_LIST(DO) DO(P0) DO(JK0) DO(Vxc0) DO(F0)
 enum { N_SHARED = 6, N_SPIN_MAT = 4, N_DIP = 3, N_SCALAR = 2 };
 
-ks_status ks_tensors_bytes(const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot) {
+ks_status ks_tensors_bytes(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot) {
     ks_status st  = KS_OK;
     int64_t   eri = 0, grid = 0, nn;
-    KS_CHECK(sys && method && method->xc && bytes_per_slot, KS_ERR_ARG, "tensors: NULL argument");
+    KS_CHECK(ctx && sys && method && method->xc && bytes_per_slot, KS_ERR_ARG, "tensors: NULL argument");
     nn = sys->n_ao * sys->n_ao;
-    KS_TRY(ks_eri_bytes(sys, &eri));
-    if (method->xc->family != KS_XC_NONE) KS_TRY(ks_grid_bytes(sys, method->grid_level, &grid));
+    KS_TRY(ks_eri_bytes(ctx, sys, &eri));
+    if (method->xc->family != KS_XC_NONE) KS_TRY(ks_grid_bytes(ctx, sys, method->grid_level, &grid));
     *bytes_per_slot =
         eri + grid +
         (int64_t)sizeof(double) * ((N_SHARED + N_DIP + N_SPIN_MAT * method->n_spin) * nn + N_SCALAR + 3 * sys->n_atom);
@@ -54,7 +54,9 @@ ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *
     KS_TRY(ks_mem_alloc(ctx, (size_t)(capacity * sys->n_atom * 3) * sizeof(double), (void **)&t->pos));
     KS_TRY(ks_mem_alloc(ctx, (size_t)capacity * sizeof(double), (void **)&t->e_nuc));
     KS_TRY(ks_mem_alloc(ctx, (size_t)capacity * sizeof(double), (void **)&t->E0));
-    KS_TRY(KS_ZNEW(t->n_occ, capacity * method->n_spin));
+    KS_TRY(KS_ZNEW(t->n_occ_host, capacity * method->n_spin));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)(capacity * method->n_spin) * sizeof *t->n_occ, (void **)&t->n_occ));
+    KS_TRY(ks_mem_zero(ctx, t->n_occ, (size_t)(capacity * method->n_spin) * sizeof *t->n_occ));
     KS_TRY(ks_mem_alloc(ctx, (size_t)(m * m) * sizeof(double), (void **)&t->guess_occ));
     KS_TRY(KS_ZNEW(occ, m * m));
     for (int64_t k = 0; k < m; k++) occ[k * m + k] = sys->guess_occ[k];
@@ -82,8 +84,9 @@ void ks_tensors_destroy(ks_tensors **tensors) {
     RELEASE(e_nuc)
     RELEASE(E0)
     RELEASE(guess_occ)
+    RELEASE(n_occ)
 #undef RELEASE
-    KS_FREE(t->n_occ);
+    KS_FREE(t->n_occ_host);
     KS_FREE(*tensors);
 }
 
@@ -118,7 +121,8 @@ static ks_status set_n_occ(ks_tensors *t, int64_t frame, int32_t slot, int32_t c
     KS_CHECK(n_elec / 2 <= t->sys->n_ao, KS_ERR_DATA,
              "frame %lld (%s): %lld electrons at charge %d do not fit into %lld orbitals", (long long)frame,
              t->sys->formula, (long long)n_elec, charge, (long long)t->sys->n_ao);
-    for (int s = 0; s < t->method.n_spin; s++) t->n_occ[slot * t->method.n_spin + s] = (int32_t)(n_elec / 2);
+    for (int s = 0; s < t->method.n_spin; s++) t->n_occ_host[slot * t->method.n_spin + s] = (int32_t)(n_elec / 2);
+    if (n_elec / 2 > t->n_occ_max) t->n_occ_max = n_elec / 2;
 done:
     return st;
 }
@@ -197,9 +201,11 @@ done:
 ks_status ks_tensors_build(ks_tensors *t, int64_t n_frame, const int32_t *slot, const double *pos,
                            const int32_t *charge) {
     ks_status           st      = KS_OK;
-    ks_arena           *scratch = t ? ks_ctx_scratch(t->ctx) : NULL;
-    const ks_arena_mark mark    = t ? ks_arena_get_mark(scratch) : (ks_arena_mark){0};
+    ks_arena           *scratch = t ? ks_ctx_scratch(t->ctx) : NULL, *host = t ? ks_ctx_host_scratch(t->ctx) : NULL;
+    const ks_arena_mark mark      = t ? ks_arena_get_mark(scratch) : (ks_arena_mark){0},
+                        host_mark = t ? ks_arena_get_mark(host) : (ks_arena_mark){0};
     double             *e_nuc = NULL, *pos_b = NULL, *e_b = NULL;
+    int32_t            *slot_b = NULL;
     KS_CHECK(t && n_frame >= 0 && (n_frame == 0 || (slot && pos)), KS_ERR_ARG,
              "tensors build: NULL argument or %lld frames", (long long)n_frame);
     const int64_t n_pos = 3 * t->sys->n_atom;
@@ -209,22 +215,28 @@ ks_status ks_tensors_build(ks_tensors *t, int64_t n_frame, const int32_t *slot, 
         KS_TRY(check_frame(t->sys, f, pos + f * n_pos));
         KS_TRY(set_n_occ(t, f, slot[f], charge ? charge[f] : 0));
     }
-    KS_TRY(KS_TAKE(scratch, e_nuc, CHUNK));
+    if (n_frame == 0) goto done;
+    KS_TRY(ks_mem_to_backend(t->ctx, t->n_occ, t->n_occ_host,
+                             (size_t)(t->capacity * t->method.n_spin) * sizeof *t->n_occ));
+    KS_TRY(KS_TAKE(host, e_nuc, CHUNK));
     KS_TRY(KS_TAKE(scratch, e_b, CHUNK));
     KS_TRY(KS_TAKE(scratch, pos_b, CHUNK * n_pos));
+    KS_TRY(KS_TAKE(scratch, slot_b, n_frame));
+    KS_TRY(ks_mem_to_backend(t->ctx, slot_b, slot, (size_t)n_frame * sizeof *slot));
     for (int64_t f = 0; f < n_frame; f += CHUNK) {
         const int64_t n = f + CHUNK < n_frame ? CHUNK : n_frame - f;
         KS_TRY(ks_nuclear_repulsion(t->sys, n, pos + f * n_pos, e_nuc));
         KS_TRY(ks_mem_to_backend(t->ctx, e_b, e_nuc, (size_t)n * sizeof *e_nuc));
         KS_TRY(ks_mem_to_backend(t->ctx, pos_b, pos + f * n_pos, (size_t)(n * n_pos) * sizeof *pos));
-        KS_TRY(ks_scatter(t->ctx, n, 1, e_b, slot + f, t->e_nuc));
-        KS_TRY(ks_scatter(t->ctx, n, n_pos, pos_b, slot + f, t->pos));
-        KS_TRY(build_one_electron(t, f, n, slot + f, pos_b));
-        KS_TRY(ks_eri_build(t->ctx, t->eri, n, slot + f, pos_b));
-        if (t->grid) KS_TRY(ks_grid_build(t->ctx, t->grid, n, slot + f, pos_b));
-        KS_TRY(build_fock(t, n, slot + f));
+        KS_TRY(ks_scatter(t->ctx, n, 1, e_b, slot_b + f, t->e_nuc));
+        KS_TRY(ks_scatter(t->ctx, n, n_pos, pos_b, slot_b + f, t->pos));
+        KS_TRY(build_one_electron(t, f, n, slot_b + f, pos_b));
+        KS_TRY(ks_eri_build(t->ctx, t->eri, n, slot_b + f, pos_b));
+        if (t->grid) KS_TRY(ks_grid_build(t->ctx, t->grid, n, slot_b + f, pos_b));
+        KS_TRY(build_fock(t, n, slot_b + f));
     }
 done:
     if (t) ks_arena_release(scratch, mark);
+    if (t) ks_arena_release(host, host_mark);
     return st;
 }

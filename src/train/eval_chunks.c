@@ -27,6 +27,7 @@ struct ks_chunks {
     /* the current chunk, sized for max_frames */
     ks_batch    batch;
     ks_segment *segment;
+    int32_t    *slot_b; /* (max_frames) backend copy of slot */
     int32_t    *slot, *frame_segment, *frame_in_segment, *file_order, *segment_group;
     int64_t    *frame;
     double     *pos;
@@ -83,7 +84,7 @@ static ks_status find_groups(ks_chunks *c, const ks_basis *basis, int64_t n_matr
             }
             KS_TRY(ks_system_create(basis, n_atom(f, k), Z, &c->group[g].sys));
             c->n_group++;
-            KS_TRY(ks_tensors_bytes(c->group[g].sys, &c->method, &tensors));
+            KS_TRY(ks_tensors_bytes(c->ctx, c->group[g].sys, &c->method, &tensors));
             KS_TRY(ks_mul_i64(c->group[g].sys->n_ao, c->group[g].sys->n_ao, &matrices));
             KS_TRY(ks_mul_i64(matrices, 8 * n_matrix, &matrices));
             c->group[g].bytes_per_frame = tensors + matrices;
@@ -118,6 +119,7 @@ ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *
         if (n_atom(frames, k) > atoms_most) atoms_most = n_atom(frames, k);
     KS_TRY(KS_NEW(c->segment, c->max_frames));
     KS_TRY(KS_NEW(c->slot, c->max_frames));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)c->max_frames * sizeof *c->slot_b, (void **)&c->slot_b));
     KS_TRY(KS_NEW(c->frame_segment, c->max_frames));
     KS_TRY(KS_NEW(c->frame_in_segment, c->max_frames));
     KS_TRY(KS_NEW(c->file_order, c->max_frames));
@@ -143,6 +145,7 @@ void ks_chunks_destroy(ks_chunks **chunks) {
     KS_FREE(c->group_of);
     KS_FREE(c->segment);
     KS_FREE(c->slot);
+    ks_mem_free(c->ctx, (void **)&c->slot_b);
     KS_FREE(c->frame_segment);
     KS_FREE(c->frame_in_segment);
     KS_FREE(c->file_order);
@@ -168,7 +171,7 @@ static void choose_frames(ks_chunks *c, int64_t *n_frame, int64_t *n_segment) {
         if (s == n_seg) c->segment_group[n_seg++] = c->group_of[c->next + k];
     }
     for (int64_t s = 0; s < n_seg; s++) {
-        c->segment[s] = (ks_segment){NULL, 0, c->slot + at};
+        c->segment[s] = (ks_segment){NULL, 0, c->slot_b + at};
         for (int64_t k = 0; k < n; k++) {
             if (c->group_of[c->next + k] != c->segment_group[s]) continue;
             c->frame[at]            = c->next + k;
@@ -198,7 +201,7 @@ static ks_status build_segment(ks_chunks *c, int64_t s, int64_t first) {
         memcpy(c->pos + k * n3, f->pos + 3 * f->atom_off[frame], (size_t)n3 * sizeof *c->pos);
         c->frame_charge[k] = c->charge == INT32_MIN ? f->charge[frame] : c->charge;
     }
-    KS_TRY(ks_tensors_build(g->pool, seg->n_frame, seg->slot, c->pos, c->frame_charge));
+    KS_TRY(ks_tensors_build(g->pool, seg->n_frame, c->slot + first, c->pos, c->frame_charge));
 done:
     return st;
 }
@@ -216,6 +219,7 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
         for (int64_t s = 0; s < n_segment; s++) used |= c->segment_group[s] == g;
         if (!used) ks_tensors_destroy(&c->group[g].pool);
     }
+    KS_TRY(ks_mem_to_backend(c->ctx, c->slot_b, c->slot, (size_t)n_frame * sizeof *c->slot));
     start = ks_wall_seconds();
     for (int64_t s = 0; s < n_segment; s++) {
         KS_TRY(build_segment(c, s, first));
@@ -232,7 +236,7 @@ done:
 
 const ks_tensors *ks_chunk_tensors(const ks_chunk *chunk, int64_t k, int32_t *slot) {
     const ks_segment *seg = &chunk->batch->segment[chunk->segment[k]];
-    if (slot) *slot = seg->slot[chunk->in_segment[k]];
+    if (slot) *slot = chunk->in_segment[k]; /* the frames of a segment fill its pool in order */
     return seg->tensors;
 }
 

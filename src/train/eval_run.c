@@ -30,7 +30,7 @@ typedef struct work {
     double                *ref_H, *ref_C, *S, *X;         /* host batch matrices */
     double                *ref_eps, *ref_energy, *ref_mu; /* host; (vec), (n_frame), (n_frame, 3) */
     double                *eps, *C, *dip;                 /* host, one frame */
-    double                *E;                             /* host (n_frame) */
+    double                *E, *mask;                      /* host (n_frame) */
     ks_scf_frame          *scf;                           /* (n_frame) */
     int                    count;                         /* SCF cycles are counted */
 } work;
@@ -38,7 +38,8 @@ typedef struct work {
 static void work_free(work *w) {
     double **backend[] = {&w->H0, &w->F};
     double **host[]    = {&w->hH,  &w->hP,      &w->hF,         &w->ref_H,  &w->ref_C, &w->S, &w->X,
-                          &w->eps, &w->ref_eps, &w->ref_energy, &w->ref_mu, &w->C,     &w->E, &w->dip};
+                          &w->eps, &w->ref_eps, &w->ref_energy, &w->ref_mu, &w->C,     &w->E, &w->dip,
+                          &w->mask};
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(w->ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     KS_FREE(w->scf);
@@ -61,6 +62,7 @@ static ks_status work_alloc(work *w) {
     KS_TRY(KS_NEW(w->ref_energy, n_frame));
     KS_TRY(KS_NEW(w->ref_mu, 3 * n_frame));
     KS_TRY(KS_NEW(w->E, n_frame));
+    KS_TRY(KS_NEW(w->mask, n_frame));
     KS_TRY(KS_NEW(w->eps, w->n_most));
     KS_TRY(KS_NEW(w->C, w->n_most * w->n_most));
     KS_TRY(KS_NEW(w->dip, 3 * w->n_most * w->n_most));
@@ -146,7 +148,7 @@ static ks_status frame_metrics(work *w, int row, int64_t k) {
     int32_t           slot = 0;
     const ks_tensors *t    = ks_chunk_tensors(w->chunk, k, &slot);
     const int64_t     n = t->sys->n_ao, mat = ks_chunk_mat_offset(w->chunk, k), vec = ks_chunk_vec_offset(w->chunk, k);
-    const int64_t     n_occ = t->n_occ[slot * t->method.n_spin];
+    const int64_t     n_occ = t->n_occ_host[slot * t->method.n_spin];
     ks_state          pred  = {w->E[k], {0, 0, 0}, w->hH + mat, w->eps, w->C};
     ks_state          ref   = {w->ref_energy[k], {0, 0, 0}, w->ref_H + mat, w->ref_eps + vec, w->ref_C + mat};
     double            rms   = 0;
@@ -192,8 +194,9 @@ static ks_status run_row(work *w, int row, const ks_refine_options *refine_opt, 
     KS_TRY(ks_mem_to_host(w->ctx, w->hP, r.P, bytes));
     KS_TRY(ks_mem_to_host(w->ctx, w->hF, r.F, bytes));
     KS_TRY(ks_mem_to_host(w->ctx, w->E, r.E, (size_t)chunk->n_frame * sizeof(double)));
+    KS_TRY(ks_mem_to_host(w->ctx, w->mask, r.mask, (size_t)chunk->n_frame * sizeof(double)));
     for (int64_t k = 0; k < chunk->n_frame; k++) {
-        w->frame[k].masked[row] = !r.mask[k];
+        w->frame[k].masked[row] = w->mask[k] == 0.0;
         KS_TRY(frame_metrics(w, row, k));
     }
     if (w->count) {

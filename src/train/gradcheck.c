@@ -23,8 +23,8 @@ typedef struct check {
     uint32_t                    draw;                        /* random arrays so far */
     double                     *H0, *P, *F0, *H_ref, *P_ref; /* host batch matrices: where the stages stand */
     double                     *cot[3];                      /* host batch matrices: cotangents of H, P, F */
-    double                     *b[6], *b_vec, *b_E;          /* backend: batch matrices, orbitals, energies */
-    double                     *h, *h_E;                     /* host scratch: a batch matrix, energies */
+    double                     *b[6], *b_vec, *b_E, *b_terms; /* backend: batch matrices, orbitals, energies, loss terms */
+    double                     *h, *h_E, *h_mask, *h_gap;    /* host scratch: a batch matrix, per frame */
     double                     *theta, *theta_d;             /* host (n_param): parameters, scratch */
 } check;
 
@@ -154,13 +154,15 @@ done:
     return st;
 }
 
-static ks_status check_masks(const check *c, const ks_refine_result *r) {
+static ks_status check_masks(check *c, const ks_refine_result *r) {
     ks_status st = KS_OK;
+    KS_TRY(ks_mem_to_host(c->ctx, c->h_mask, r->mask, (size_t)c->n_frame * sizeof *c->h_mask));
+    KS_TRY(ks_mem_to_host(c->ctx, c->h_gap, r->gap, (size_t)c->n_frame * sizeof *c->h_gap));
     for (int64_t k = 0; k < c->n_frame; k++)
-        KS_CHECK(r->mask[k], KS_ERR_NUMERIC,
+        KS_CHECK(c->h_mask[k] != 0.0, KS_ERR_NUMERIC,
                  "frame %lld of the batch meets a HOMO-LUMO gap of %.2e Ha (limit 1e-4) or a non-finite value: no "
                  "gradient there",
-                 (long long)k, r->gap[k]);
+                 (long long)k, c->h_gap[k]);
 done:
     return st;
 }
@@ -214,18 +216,20 @@ static ks_status refine_all_gradient(check *c, const double *x, double *g) { ret
 
 /* The weighted loss as a function of H0; g NULL: value only. */
 static ks_status loss_of(check *c, const double *x, double *L, double *g) {
-    ks_status     st = KS_OK;
-    ks_loss_terms terms;
+    ks_status st = KS_OK;
+    double    terms[KS_TERM_N];
     KS_TRY(upload(c, c->b[0], x));
+    KS_TRY(ks_loss_terms_reset(c->ctx, c->b_terms));
     KS_TRY(upload(c, c->b[1], c->H_ref));
     KS_TRY(upload(c, c->b[2], c->P_ref));
     if (g) KS_TRY(ks_mem_zero(c->ctx, c->b[3], (size_t)c->mat * sizeof(double)));
-    KS_TRY(
-        ks_loss_step(c->ctx, c->loss, c->refine, c->batch, c->b[0], c->b[1], c->b[2], 1.0, g ? c->b[3] : NULL, &terms));
-    KS_CHECK(terms.n_masked == 0, KS_ERR_NUMERIC,
+    KS_TRY(ks_loss_step(c->ctx, c->loss, c->refine, c->batch, c->b[0], c->b[1], c->b[2], 1.0, g ? c->b[3] : NULL,
+                        c->b_terms));
+    KS_TRY(ks_mem_to_host(c->ctx, terms, c->b_terms, sizeof terms));
+    KS_CHECK(terms[KS_TERM_COUNTED] == (double)c->n_frame, KS_ERR_NUMERIC,
              "%lld of %lld frames meet a HOMO-LUMO gap below 1e-4 Ha or a non-finite value: no gradient there",
-             (long long)terms.n_masked, (long long)c->n_frame);
-    if (L) *L = terms.loss;
+             (long long)c->n_frame - (long long)terms[KS_TERM_COUNTED], (long long)c->n_frame);
+    if (L) *L = ks_loss_value(c->weights, terms);
     if (g) KS_TRY(download(c, g, c->b[3]));
 done:
     return st;
@@ -412,6 +416,9 @@ static ks_status setup(check *c) {
     for (int k = 0; k < 6; k++) KS_TRY(ks_mem_alloc(c->ctx, bytes, (void **)&c->b[k]));
     KS_TRY(ks_mem_alloc(c->ctx, (size_t)c->vec * sizeof(double), (void **)&c->b_vec));
     KS_TRY(ks_mem_alloc(c->ctx, (size_t)c->n_frame * sizeof(double), (void **)&c->b_E));
+    KS_TRY(ks_mem_alloc(c->ctx, KS_TERM_N * sizeof(double), (void **)&c->b_terms));
+    KS_TRY(KS_NEW(c->h_mask, c->n_frame));
+    KS_TRY(KS_NEW(c->h_gap, c->n_frame));
     KS_TRY(KS_NEW(c->h_E, c->n_frame));
     KS_TRY(ks_refine_create(c->ctx, c->refine_opt, &c->refine));
     KS_TRY(ks_loss_create(c->ctx, c->weights, &c->loss));
@@ -465,11 +472,13 @@ ks_status ks_gradcheck_run(ks_ctx *ctx, const ks_batch *batch, const ks_refine_o
     if (model) KS_TRY(set_parameters(&c, c.theta));
 done:;
     double **host[] = {&c.H0,     &c.P,      &c.F0, &c.H_ref, &c.P_ref, &c.cot[0],
-                       &c.cot[1], &c.cot[2], &c.h,  &c.h_E,   &c.theta, &c.theta_d};
+                       &c.cot[1], &c.cot[2], &c.h,  &c.h_E,   &c.theta, &c.theta_d,
+                       &c.h_mask, &c.h_gap};
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     for (int k = 0; k < 6; k++) ks_mem_free(ctx, (void **)&c.b[k]);
     ks_mem_free(ctx, (void **)&c.b_vec);
     ks_mem_free(ctx, (void **)&c.b_E);
+    ks_mem_free(ctx, (void **)&c.b_terms);
     ks_loss_destroy(&c.loss);
     ks_refine_destroy(&c.refine);
     return st;

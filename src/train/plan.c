@@ -8,9 +8,10 @@
 
 enum { MICRO_MAX = 64 }; /* larger passes gain nothing on the CPU and cost activations */
 
-static int64_t budget_bytes(const ks_config *c) {
+/* On the CPU the machine is shared; a GPU keeps a reserve for scratch and for its libraries. */
+static int64_t budget_bytes(const ks_ctx *ctx, const ks_config *c) {
     if (c->device.memory_gib > 0) return (int64_t)(c->device.memory_gib * 1073741824.0);
-    return ks_memory_available() / 10 * 6;
+    return ks_mem_available(ctx) / 20 * (ks_ctx_is_host(ctx) ? 12 : 17);
 }
 
 /* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock
@@ -25,13 +26,13 @@ static int64_t work_bytes(const ks_config *c, const ks_system *sys) {
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static ks_status largest_frame(const ks_config *c, const ks_run_data *d, const ks_model *model, ks_train_plan *p) {
+static ks_status largest_frame(ks_ctx *ctx, const ks_config *c, const ks_run_data *d, const ks_model *model, ks_train_plan *p) {
     ks_status st = KS_OK;
     ks_method method;
     KS_TRY(ks_config_method(c, &method));
     for (int64_t s = 0; s < d->n_system; s++) {
         int64_t slot = 0, activation = 0;
-        KS_TRY(ks_tensors_bytes(d->system[s], &method, &slot));
+        KS_TRY(ks_tensors_bytes(ctx, d->system[s], &method, &slot));
         KS_TRY(ks_model_bytes(model, d->system[s], &activation));
         p->slot_bytes       = at_least(p->slot_bytes, slot);
         p->activation_bytes = at_least(p->activation_bytes, activation);
@@ -41,18 +42,19 @@ done:
     return st;
 }
 
-ks_status ks_train_make_plan(const ks_config *c, const ks_run_data *d, ks_model *model, ks_train_plan *plan) {
+ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *c, const ks_run_data *d, ks_model *model,
+                             ks_train_plan *plan) {
     ks_status     st    = KS_OK;
     const int64_t batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
     ks_params    *params  = ks_model_params(model);
-    ks_train_plan p       = {.budget_bytes = budget_bytes(c)};
+    ks_train_plan p       = {.budget_bytes = budget_bytes(ctx, c)};
     int64_t       n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
     KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",
              (long long)batch, (long long)n_train);
     if (c->valid.every == 0) n_valid = 0;
     p.param_bytes =
         4 * ks_params_total(params) * (int64_t)ks_params_elem_bytes(params); /* weights, gradients, two moments */
-    KS_TRY(largest_frame(c, d, model, &p));
+    KS_TRY(largest_frame(ctx, c, d, model, &p));
 
     /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the
      * pool, validation. */
@@ -68,7 +70,7 @@ ks_status ks_train_make_plan(const ks_config *c, const ks_run_data *d, ks_model 
              (double)p.param_bytes / 1073741824, (double)p.budget_bytes / 1073741824);
     int64_t free_bytes = p.budget_bytes - least;
     if (!c->train.micro_batch) {
-        const int64_t want = at_most(batch, MICRO_MAX) - 1;
+        const int64_t want = (ks_ctx_is_host(ctx) ? at_most(batch, MICRO_MAX) : batch) - 1;
         const int64_t more =
             at_most(want, free_bytes / 4 / pass_bytes); /* a quarter of the rest at most: the pool matters more */
         p.micro_batch += more;

@@ -38,6 +38,7 @@ struct ks_pool {
     int64_t    *chosen; /* (batch) entries */
     int64_t    *frames; /* (batch) */
     int32_t    *slot;   /* (batch) */
+    int32_t    *slot_b; /* (batch) the same in backend memory: of the segments */
     int64_t     n_pass;
     ks_batch   *pass;    /* (n_pass) */
     ks_segment *segment; /* (n_pass, n_stream) */
@@ -61,6 +62,7 @@ void ks_pool_destroy(ks_pool **ppool) {
     KS_FREE(p->chosen);
     KS_FREE(p->frames);
     KS_FREE(p->slot);
+    ks_mem_free(p->ctx, (void **)&p->slot_b);
     KS_FREE(p->pass);
     KS_FREE(p->segment);
     KS_FREE(p->build_slot);
@@ -140,6 +142,7 @@ ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, const ks_method *
     KS_TRY(KS_NEW(p->chosen, opt->batch));
     KS_TRY(KS_NEW(p->frames, opt->batch));
     KS_TRY(KS_NEW(p->slot, opt->batch));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)opt->batch * sizeof *p->slot_b, (void **)&p->slot_b));
     p->n_pass = (opt->batch + opt->micro_batch - 1) / opt->micro_batch;
     KS_TRY(KS_ZNEW(p->pass, p->n_pass));
     KS_TRY(KS_ZNEW(p->segment, p->n_pass * p->n_stream));
@@ -192,7 +195,7 @@ static void cut(ks_pool *p) {
             const int32_t s     = p->entry[p->chosen[at]].system;
             int64_t       count = 0;
             while (at + count < end && p->entry[p->chosen[at + count]].system == s) count++;
-            pass->segment[pass->n_segment++] = (ks_segment){p->stream[s].tensors, count, p->slot + at};
+            pass->segment[pass->n_segment++] = (ks_segment){p->stream[s].tensors, count, p->slot_b + at};
             at += count;
         }
     }
@@ -225,6 +228,7 @@ ks_status ks_pool_next(ks_pool *pool, int64_t *n_built) {
     ks_status st = KS_OK;
     choose(pool);
     cut(pool);
+    KS_TRY(ks_mem_to_backend(pool->ctx, pool->slot_b, pool->slot, (size_t)pool->opt.batch * sizeof *pool->slot));
     KS_TRY(build(pool, n_built));
 done:
     return st;

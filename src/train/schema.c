@@ -127,8 +127,10 @@ const ks_key ks_schema[] = {
 
     TEXT("device.backend", device.backend, "auto", "auto|cpu|cuda", SOFT, "auto: cuda if there is a GPU, else cpu"),
     INT("device.threads", device.threads, "0", 0, 1024, NULL, FREE, "CPU threads; 0: all that the process may use"),
+    ENUM("device.graphs", device.graphs, "on", "off|on", FREE,
+         "on a GPU, record the launches of a pass once and replay them; the results are the same"),
     REAL("device.memory_gib", device.memory_gib, "0", 0, 1e6, "GiB", FREE,
-         "memory to plan with; 0: 60 % of what is free"),
+         "memory to plan with; 0: 60 % of the machine's, or 85 % of the GPU's free memory"),
 };
 const int ks_schema_n = (int)(sizeof ks_schema / sizeof ks_schema[0]);
 

@@ -1,13 +1,17 @@
 /* trainer.c -- see train.h: the training step.
  *
  * The loss of a step is the mean over the frames of the global batch that count. Passes add their gradients with the
- * scale 1/batch; when frames were masked the sum is multiplied by batch/counted before the optimiser sees it. */
+ * scale 1/batch; when frames were masked ks_clip multiplies by batch/counted. A step is queued without waiting for
+ * anything: slots, learning rate and new geometries go up, loss terms and the gradient's norm come back (ks_fetch). */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 #include "ksgrad/linalg.h"
 #include "train/trainer_impl.h"
+
+static double *terms_of(const ks_trainer *t) { return t->block; }
+static double *state_of(const ks_trainer *t) { return t->block + KS_TERM_N; }
 
 /* ---- one pass ---- */
 
@@ -79,101 +83,118 @@ done:
     return st;
 }
 
-/* Network, refinement, loss and back; gradients are added, sums over frames are added to `sum`. */
-static ks_status run_pass(ks_trainer *t, const ks_batch *batch, const int64_t *frames, double scale,
-                          ks_loss_terms *sum) {
+/* Network, refinement, loss and back; gradients and loss terms are added. */
+static ks_status pass_body(ks_trainer *t, const ks_batch *batch) {
     ks_status        st     = KS_OK;
-    ks_loss_terms    terms  = {0};
     const int        labels = t->data->needs_labels;
     ks_pass_buffers *b      = &t->buf;
-    KS_TRY(ks_pass_reserve(t->ctx, b, batch, labels));
-    if (labels) KS_TRY(ks_pass_labels(t->ctx, t->data, batch, frames, b, NULL));
     KS_TRY(ks_pass_h0(t->ctx, t->model, batch, 1, b));
     KS_TRY(ks_mem_zero(t->ctx, b->H0_bar, (size_t)ks_batch_mat_size(batch) * sizeof(double)));
     KS_TRY(ks_loss_step(t->ctx, t->loss, t->refine, batch, b->H0, labels ? b->H_ref : NULL, labels ? b->P_ref : NULL,
-                        scale, b->H0_bar, &terms));
+                        1.0 / (double)t->config->train.batch, b->H0_bar, terms_of(t)));
     KS_TRY(ks_model_adj(t->ctx, t->model, batch, b->H0_bar)); /* H0 = F0 + W: the cotangent of W is that of H0 */
-    sum->energy += terms.energy;
-    sum->commutator += terms.commutator;
-    sum->self_consistency += terms.self_consistency;
-    sum->hamiltonian += terms.hamiltonian;
-    sum->density += terms.density;
-    sum->loss += terms.loss;
-    sum->n_frame += terms.n_frame;
-    sum->n_masked += terms.n_masked;
-    sum->min_gap = fmin(sum->min_gap, terms.min_gap);
+done:
+    return st;
+}
+
+static ks_status run_pass(ks_trainer *t, const ks_batch *batch, const int64_t *frames) {
+    ks_status st = KS_OK;
+    KS_TRY(ks_pass_reserve(t->ctx, &t->buf, batch, t->data->needs_labels));
+    if (t->data->needs_labels) KS_TRY(ks_pass_labels(t->ctx, t->data, batch, frames, &t->buf, NULL));
+    KS_TRY(ks_recorder_run(t->recorder, t, batch, pass_body));
 done:
     return st;
 }
 
 /* ---- the step ---- */
 
-/* Gradients times factor, through the host: only when frames were masked. */
-static ks_status scale_gradient(ks_trainer *t, double factor) {
-    ks_status     st     = KS_OK;
-    ks_params    *params = ks_model_params(t->model);
-    const int64_t n      = ks_params_total(params);
-    const size_t  elem   = ks_params_elem_bytes(params);
-    if (!t->grad_host) KS_TRY(ks_host_alloc(n, elem, &t->grad_host));
-    KS_TRY(ks_mem_to_host(t->ctx, t->grad_host, ks_params_flat(params, 'g'), (size_t)n * elem));
-    for (int64_t i = 0; i < n; i++) {
-        if (elem == sizeof(float)) ((float *)t->grad_host)[i] = (float)(((float *)t->grad_host)[i] * factor);
-        else ((double *)t->grad_host)[i] *= factor;
+static ks_status update_body(ks_trainer *t, const ks_batch *unused) {
+    (void)unused;
+    return ks_adamw_step(t->ctx, ks_model_params(t->model), &t->config->optim, (double)t->config->train.batch,
+                         terms_of(t) + KS_TERM_COUNTED, state_of(t) + KS_STEP_N, state_of(t));
+}
+
+int ks_trainer_depth(const ks_trainer *t) { return ks_ctx_is_host(t->ctx) ? 1 : KS_FLIGHT_MAX; }
+int ks_trainer_pending(const ks_trainer *t) { return t->n_flight; }
+
+ks_status ks_trainer_queue(ks_trainer *t) {
+    ks_status  st     = KS_OK;
+    ks_params *params = ks_model_params(t->model);
+    ks_flight *f      = &t->flight[(t->first_flight + t->n_flight) % KS_FLIGHT_MAX];
+    KS_CHECK(t->n_flight < ks_trainer_depth(t), KS_ERR_ARG, "step %lld: %d steps are on their way, limit %d",
+             (long long)t->step + 1, t->n_flight, ks_trainer_depth(t));
+    f->start = ks_wall_seconds();
+    f->step  = t->step + 1;
+    KS_TRY(ks_pool_next(t->pool, &f->n_built));
+    f->build_seconds = ks_wall_seconds() - f->start;
+    KS_TRY(ks_params_zero_grad(params));
+    KS_TRY(ks_loss_terms_reset(t->ctx, terms_of(t)));
+    KS_TRY(ks_optim_upload(t->ctx, &t->config->optim, f->step, state_of(t)));
+    for (int64_t p = 0; p < ks_pool_n_pass(t->pool); p++) {
+        const int64_t  *frames = NULL;
+        const ks_batch *pass   = ks_pool_pass(t->pool, p, &frames);
+        KS_TRY(run_pass(t, pass, frames));
     }
-    KS_TRY(ks_mem_to_backend(t->ctx, ks_params_flat(params, 'g'), t->grad_host, (size_t)n * elem));
+    KS_TRY(ks_recorder_run(t->recorder, t, NULL, update_body));
+    KS_TRY(ks_fetch_start(f->fetch, t->block, (KS_TERM_N + KS_STEP_N) * sizeof(double)));
+    ks_pool_done(t->pool);
+    t->n_flight++;
+    t->step++;
+    t->samples += t->config->train.batch;
 done:
     return st;
 }
 
-static double mean_if(double weight, double sum, int64_t n) { return weight > 0 ? sum / (double)n : NAN; }
+static double mean_if(double weight, double sum, double n) { return weight > 0 ? sum / n : NAN; }
 
-ks_status ks_trainer_step(ks_trainer *t, ks_step_result *out) {
-    ks_status              st      = KS_OK;
-    const ks_loss_weights *w       = &t->config->loss;
-    ks_params             *params  = ks_model_params(t->model);
-    const int64_t          batch   = t->config->train.batch;
-    const double           start   = ks_wall_seconds();
-    ks_loss_terms          sum     = {.min_gap = INFINITY};
-    int64_t                n_built = 0;
-    double                 norm    = 0;
-    KS_TRY(ks_pool_next(t->pool, &n_built));
-    const double built = ks_wall_seconds();
-    KS_TRY(ks_params_zero_grad(params));
-    for (int64_t p = 0; p < ks_pool_n_pass(t->pool); p++) {
-        const int64_t  *frames = NULL;
-        const ks_batch *pass   = ks_pool_pass(t->pool, p, &frames);
-        KS_TRY(run_pass(t, pass, frames, 1.0 / (double)batch, &sum));
-    }
-    KS_CHECK(2 * sum.n_masked <= batch, KS_ERR_NUMERIC,
+ks_status ks_trainer_collect(ks_trainer *t, ks_step_result *out) {
+    ks_status              st    = KS_OK;
+    const ks_loss_weights *w     = &t->config->loss;
+    const int64_t          batch = t->config->train.batch;
+    const ks_flight       *f     = &t->flight[t->first_flight];
+    KS_CHECK(t->n_flight > 0, KS_ERR_ARG, "no step is on its way");
+    KS_TRY(ks_fetch_wait(f->fetch));
+    const double *terms = ks_fetch_host(f->fetch), *state = terms + KS_TERM_N;
+    const double  n = terms[KS_TERM_COUNTED], loss = ks_loss_value(w, terms) / n;
+    const int64_t n_masked = batch - (int64_t)n;
+    KS_CHECK(2 * n_masked <= batch, KS_ERR_NUMERIC,
              "step %lld: %lld of %lld frames have a HOMO-LUMO gap below 1e-4 Ha or values that are not finite "
              "(smallest gap %.3g Ha): "
-             "a lower optim.lr, or loss.self_consistency 0.1, keeps the network from running away",
-             (long long)t->step + 1, (long long)sum.n_masked, (long long)batch, sum.min_gap);
-    if (sum.n_masked) KS_TRY(scale_gradient(t, (double)batch / (double)sum.n_frame));
-    KS_TRY(ks_grad_norm(t->ctx, params, &norm));
-    KS_CHECK(isfinite(norm) && isfinite(sum.loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g",
-             (long long)t->step + 1, sum.loss / (double)batch, norm);
-    KS_TRY(ks_adamw_step(t->ctx, params, &t->config->optim, t->step + 1, norm));
-    KS_TRY(ks_sync(t->ctx));
-    ks_pool_done(t->pool);
-    t->step++;
-    t->samples += batch;
-    const int64_t n = sum.n_frame;
-    *out            = (ks_step_result){.step             = t->step,
-                                       .loss             = sum.loss / (double)n,
-                                       .energy           = sum.energy / (double)n,
-                                       .commutator       = mean_if(w->commutator, sum.commutator, n),
-                                       .self_consistency = mean_if(w->self_consistency, sum.self_consistency, n),
-                                       .hamiltonian      = mean_if(w->hamiltonian, sum.hamiltonian, n),
-                                       .density          = mean_if(w->density, sum.density, n),
-                                       .lr               = ks_optim_lr(&t->config->optim, t->step),
-                                       .grad_norm        = norm,
-                                       .min_gap          = sum.min_gap,
-                                       .n_frame          = batch,
-                                       .n_masked         = sum.n_masked,
-                                       .n_built          = n_built,
-                                       .build_seconds    = built - start,
-                                       .seconds          = ks_wall_seconds() - start};
+             "a smaller optim.lr, or loss.self_consistency 0.1, keeps the network from running away",
+             (long long)f->step, (long long)n_masked, (long long)batch, terms[KS_TERM_MIN_GAP]);
+    KS_CHECK(state[KS_STEP_OK] != 0.0 && isfinite(loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g",
+             (long long)f->step, loss, state[KS_STEP_NORM]);
+    const double now = ks_wall_seconds();
+    *out             = (ks_step_result){.step             = f->step,
+                                        .loss             = loss,
+                                        .energy           = terms[KS_TERM_ENERGY] / n,
+                                        .commutator       = mean_if(w->commutator, terms[KS_TERM_COMMUTATOR], n),
+                                        .self_consistency = mean_if(w->self_consistency, terms[KS_TERM_SELF_CONSISTENCY], n),
+                                        .hamiltonian      = mean_if(w->hamiltonian, terms[KS_TERM_HAMILTONIAN], n),
+                                        .density          = mean_if(w->density, terms[KS_TERM_DENSITY], n),
+                                        .lr               = state[KS_STEP_LR],
+                                        .grad_norm        = state[KS_STEP_NORM],
+                                        .min_gap          = terms[KS_TERM_MIN_GAP],
+                                        .n_frame          = batch,
+                                        .n_masked         = n_masked,
+                                        .n_built          = f->n_built,
+                                        .build_seconds    = f->build_seconds,
+                                        .seconds          = now - fmax(f->start, t->collected_at)};
+    t->collected_at  = now;
+    t->first_flight  = (t->first_flight + 1) % KS_FLIGHT_MAX;
+    t->n_flight--;
+done:
+    if (st != KS_OK && t->n_flight) { /* that step changed nothing; a later one on its way is not counted either */
+        t->step     = f->step - 1;
+        t->n_flight = 0;
+    }
+    return st;
+}
+
+ks_status ks_trainer_step(ks_trainer *t, ks_step_result *out) {
+    ks_status st = KS_OK;
+    KS_TRY(ks_trainer_queue(t));
+    KS_TRY(ks_trainer_collect(t, out));
 done:
     return st;
 }
@@ -220,12 +241,17 @@ ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_d
     model.n_ao_kind = data->system[0]->n_ao_kind;
     KS_TRY(ks_model_create(ctx, &model, (uint64_t)config->run.seed, &t->model));
     KS_TRY(set_references(t));
-    KS_TRY(ks_train_make_plan(config, data, t->model, &t->plan));
+    KS_TRY(ks_train_make_plan(ctx, config, data, t->model, &t->plan));
     KS_TRY(ks_refine_create(ctx, &config->refine, &t->refine));
     KS_TRY(ks_loss_create(ctx, &config->loss, &t->loss));
     KS_TRY(ks_refine_create(ctx, &config->eval_refine, &t->eval_refine));
     KS_TRY(ks_loss_create(ctx, &both, &t->eval_loss));
     KS_TRY(make_pool(t, t->plan.pool, t->plan.micro_batch));
+    KS_TRY(ks_mem_alloc(ctx, (KS_TERM_N + KS_STEP_N + 1) * sizeof(double), (void **)&t->block));
+    KS_TRY(ks_mem_alloc(ctx, KS_TERM_N * sizeof(double), (void **)&t->eval_terms));
+    for (int k = 0; k < KS_FLIGHT_MAX; k++)
+        KS_TRY(ks_fetch_create(ctx, (KS_TERM_N + KS_STEP_N) * sizeof(double), &t->flight[k].fetch));
+    if (config->device.graphs && ks_ctx_has_graphs(ctx)) KS_TRY(ks_recorder_create(ctx, &t->recorder));
     if (t->plan.valid_pool) KS_TRY(ks_valid_set_create(ctx, config, data, &t->method, t->plan.valid_pool, &t->valid));
     *out = t;
     t    = NULL;
@@ -239,7 +265,10 @@ void ks_trainer_destroy(ks_trainer **pt) {
     ks_trainer *t = *pt;
     ks_valid_set_release(&t->valid);
     ks_pass_release(t->ctx, &t->buf);
-    KS_FREE(t->grad_host);
+    ks_recorder_destroy(&t->recorder);
+    for (int k = 0; k < KS_FLIGHT_MAX; k++) ks_fetch_destroy(&t->flight[k].fetch);
+    ks_mem_free(t->ctx, (void **)&t->block);
+    ks_mem_free(t->ctx, (void **)&t->eval_terms);
     ks_pool_destroy(&t->pool);
     ks_loss_destroy(&t->loss);
     ks_loss_destroy(&t->eval_loss);
@@ -251,7 +280,7 @@ void ks_trainer_destroy(ks_trainer **pt) {
 
 ks_model            *ks_trainer_model(ks_trainer *t) { return t->model; }
 const ks_train_plan *ks_trainer_plan(const ks_trainer *t) { return &t->plan; }
-int64_t              ks_trainer_steps_done(const ks_trainer *t) { return t->step; }
+int64_t              ks_trainer_steps_done(const ks_trainer *t) { return t->step - t->n_flight; }
 int64_t              ks_trainer_best_step(const ks_trainer *t) { return t->best_step; }
 
 /* ---- checkpoints ---- */
@@ -295,6 +324,8 @@ ks_status ks_trainer_save(ks_trainer *t, const char *ckpt_dir, const char *confi
                             .micro_batch = t->plan.micro_batch,
                             .pool_size   = t->plan.pool,
                             .n_word      = ks_pool_n_word(t->pool)};
+    KS_CHECK(t->n_flight == 0, KS_ERR_ARG, "checkpoint of step %lld while %d steps are on their way",
+             (long long)t->step, t->n_flight);
     KS_TRY(KS_NEW(state.word, state.n_word));
     ks_pool_save(t->pool, state.word);
     KS_TRY(ks_checkpoint_save(t->ctx, ckpt_dir, config_text, command, t->model, &state));

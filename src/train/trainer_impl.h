@@ -15,6 +15,7 @@ typedef struct ks_pass_buffers {
 
 /* Validation: geometries by composition, in passes of one composition each. */
 typedef struct ks_valid_set {
+    ks_ctx      *ctx;
     int64_t      n_frame;
     int64_t     *frame; /* (n_frame) sorted by composition */
     int64_t      n_system;
@@ -24,8 +25,19 @@ typedef struct ks_valid_set {
     double       energy_no_network;
     int          has_no_network;
     int32_t     *slot, *charge; /* (largest capacity) */
+    int32_t     *slot_b;        /* slot in backend memory */
     double      *pos;
 } ks_valid_set;
+
+/* Work of a step that is recorded after it has run once, and replayed; see trainer_graph.c. */
+typedef struct ks_recorder ks_recorder;
+
+enum { KS_FLIGHT_MAX = 2 };
+typedef struct ks_flight { /* a step on its way */
+    ks_fetch *fetch;
+    int64_t   step, n_built;
+    double    start, build_seconds;
+} ks_flight;
 
 struct ks_trainer {
     ks_ctx            *ctx;
@@ -42,7 +54,12 @@ struct ks_trainer {
     int64_t            step, samples;
     int64_t            best_step;
     double             best_energy;
-    void              *grad_host; /* for the rare rescaling, see trainer.c */
+    double            *block;      /* backend: KS_TERM_N loss terms, KS_STEP_N of the optimiser, the gradient's square */
+    double            *eval_terms; /* backend: KS_TERM_N */
+    ks_flight          flight[KS_FLIGHT_MAX];
+    int                first_flight, n_flight;
+    double             collected_at;
+    ks_recorder       *recorder;
 };
 
 KS_NODISCARD ks_status ks_pass_reserve(ks_ctx *ctx, ks_pass_buffers *buf, const ks_batch *batch, int with_labels);
@@ -53,6 +70,13 @@ KS_NODISCARD ks_status ks_pass_h0(ks_ctx *ctx, ks_model *model, const ks_batch *
 /* buf->H_ref, P_ref of the frames of a pass; energies (n_frame) when not NULL. */
 KS_NODISCARD ks_status ks_pass_labels(ks_ctx *ctx, const ks_run_data *data, const ks_batch *batch,
                                       const int64_t *frames, ks_pass_buffers *buf, double *energy);
+
+KS_NODISCARD ks_status ks_recorder_create(ks_ctx *ctx, ks_recorder **out);
+void                   ks_recorder_destroy(ks_recorder **recorder);
+/* Runs body(trainer, batch), which queues work and does nothing else that a replay would miss: directly the first time
+ * that this kind of batch is met, and as a recording from then on. batch may be NULL. */
+KS_NODISCARD ks_status ks_recorder_run(ks_recorder *recorder, ks_trainer *trainer, const ks_batch *batch,
+                                       ks_status (*body)(ks_trainer *, const ks_batch *));
 
 KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
                                            const ks_method *method, int64_t capacity, ks_valid_set *set);

@@ -233,23 +233,37 @@ static int is_due(const run *r, int64_t step) {
     return c->ckpt.every_minutes > 0 && ks_wall_seconds() - r->saved_at >= 60 * c->ckpt.every_minutes;
 }
 
+/* The oldest step on its way: waited for, written down, shown. */
+static ks_status collect(run *r) {
+    ks_status      st = KS_OK;
+    ks_step_result s;
+    KS_TRY(ks_trainer_collect(r->trainer, &s));
+    KS_TRY(record(r, &s));
+    progress(r, &s);
+done:
+    return st;
+}
+
 static ks_status loop(run *r) {
     ks_status        st = KS_OK;
     const ks_config *c  = r->config;
-    ks_step_result   s;
-    while (ks_trainer_steps_done(r->trainer) < c->optim.steps) {
-        KS_TRY(ks_trainer_step(r->trainer, &s));
-        KS_TRY(record(r, &s));
-        progress(r, &s);
-        if (r->opt->stop && *r->opt->stop) {
+    ks_trainer      *t  = r->trainer;
+    for (int64_t step = ks_trainer_steps_done(t) + 1; step <= c->optim.steps; step++) {
+        KS_TRY(ks_trainer_queue(t));
+        const int stop     = r->opt->stop && *r->opt->stop;
+        const int validate_now = ks_trainer_plan(t)->valid_pool && (step % c->valid.every == 0 || step == c->optim.steps);
+        const int due      = is_due(r, step);
+        while (ks_trainer_pending(t) >= ks_trainer_depth(t)) KS_TRY(collect(r));
+        if (!stop && !validate_now && !due) continue;
+        while (ks_trainer_pending(t)) KS_TRY(collect(r));
+        if (stop) {
             KS_TRY(save(r));
             KS_CHECK(0, KS_ERR_STOPPED,
                      "stopped after step %lld, checkpoint written; the same command goes on from there",
-                     (long long)s.step);
+                     (long long)step);
         }
-        if (ks_trainer_plan(r->trainer)->valid_pool && (s.step % c->valid.every == 0 || s.step == c->optim.steps))
-            KS_TRY(validate(r));
-        if (is_due(r, s.step)) KS_TRY(save(r));
+        if (validate_now) KS_TRY(validate(r));
+        if (due) KS_TRY(save(r));
     }
 done:
     return st;

@@ -9,6 +9,7 @@ void ks_valid_set_release(ks_valid_set *v) {
     KS_FREE(v->frame);
     KS_FREE(v->first);
     KS_FREE(v->slot);
+    ks_mem_free(v->ctx, (void **)&v->slot_b);
     KS_FREE(v->charge);
     KS_FREE(v->pos);
     *v = (ks_valid_set){0};
@@ -19,7 +20,7 @@ ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run
     ks_status      st       = KS_OK;
     const int64_t *index    = d->split->index[KS_PART_VALID];
     int64_t        max_atom = 0, at = 0;
-    *v          = (ks_valid_set){0};
+    *v          = (ks_valid_set){.ctx = ctx};
     v->n_frame  = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
     v->n_system = d->n_system;
     KS_TRY(KS_NEW(v->frame, v->n_frame));
@@ -37,6 +38,7 @@ ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run
     }
     v->first[v->n_system] = at;
     KS_TRY(KS_NEW(v->slot, v->n_frame));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)v->n_frame * sizeof *v->slot_b, (void **)&v->slot_b));
     KS_TRY(KS_NEW(v->charge, v->n_frame));
     KS_TRY(KS_NEW(v->pos, v->n_frame * max_atom * 3));
 done:
@@ -46,7 +48,8 @@ done:
 
 /* Sums over the frames of the validation set. */
 typedef struct sums {
-    ks_loss_terms terms;
+    double        energy;
+    int64_t       n_frame, n_masked; /* counted, and not */
     double        commutator; /* squared elements' mean, summed over frames */
     double        energy_error, h_error;
     int64_t       n_label;
@@ -57,15 +60,17 @@ static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_
                               sums *sum) {
     ks_status     st = KS_OK;
     const int64_t n = batch->segment[0].tensors->sys->n_ao, count = batch->segment[0].n_frame;
-    double       *H = NULL, *ref = NULL, *E = NULL;
+    double       *H = NULL, *ref = NULL, *E = NULL, *mask = NULL;
     KS_TRY(KS_NEW(H, n * n));
     KS_TRY(KS_NEW(ref, n * n));
     KS_TRY(KS_NEW(E, count));
+    KS_TRY(KS_NEW(mask, count));
+    KS_TRY(ks_mem_to_host(t->ctx, mask, r->mask, (size_t)count * sizeof *mask));
     KS_TRY(ks_mem_to_host(t->ctx, E, r->E, (size_t)count * sizeof *E));
     for (int64_t i = 0; i < count; i++) {
         ks_label label = {.n_ao = n, .F = ref};
         double   error = 0;
-        if (!r->mask[i] || !ks_data_has_label(t->data->labels, &t->data->label_method, frames[i])) continue;
+        if (mask[i] == 0.0 || !ks_data_has_label(t->data->labels, &t->data->label_method, frames[i])) continue;
         KS_TRY(ks_data_label_read(t->data->labels, &t->data->label_method, frames[i], &label));
         KS_TRY(ks_mem_to_host(t->ctx, H, r->H + i * n * n, (size_t)(n * n) * sizeof *H));
         for (int64_t k = 0; k < n * n; k++) error += fabs(H[k] - ref[k]);
@@ -77,6 +82,7 @@ done:
     KS_FREE(H);
     KS_FREE(ref);
     KS_FREE(E);
+    KS_FREE(mask);
     return st;
 }
 
@@ -87,24 +93,27 @@ static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64
     ks_valid_set    *v       = &t->valid;
     const ks_frames *f       = t->data->frames;
     const int64_t    n_atom  = t->data->system[s]->n_atom;
-    ks_segment       segment = {v->tensors[s], n, v->slot};
+    ks_segment       segment = {v->tensors[s], n, v->slot_b};
     ks_batch         batch   = {1, &segment};
-    ks_loss_terms    terms   = {0};
+    double           terms[KS_TERM_N];
     ks_refine_result result;
     for (int64_t i = 0; i < n; i++) {
         v->slot[i]   = (int32_t)(slot0 + i);
         v->charge[i] = f->charge[frames[i]];
         memcpy(v->pos + i * n_atom * 3, f->pos + 3 * f->atom_off[frames[i]], (size_t)(n_atom * 3) * sizeof(double));
     }
+    KS_TRY(ks_mem_to_backend(t->ctx, v->slot_b, v->slot, (size_t)n * sizeof *v->slot));
     if (build) KS_TRY(ks_tensors_build(v->tensors[s], n, v->slot, v->pos, v->charge));
     KS_TRY(ks_pass_reserve(t->ctx, &t->buf, &batch, 0));
     KS_TRY(ks_pass_h0(t->ctx, model, &batch, 0, &t->buf));
-    KS_TRY(ks_loss_step(t->ctx, t->eval_loss, t->eval_refine, &batch, t->buf.H0, NULL, NULL, 1.0, NULL, &terms));
-    sum->terms.energy += terms.energy;
-    sum->terms.n_frame += terms.n_frame;
-    sum->terms.n_masked += terms.n_masked;
+    KS_TRY(ks_loss_terms_reset(t->ctx, t->eval_terms));
+    KS_TRY(ks_loss_step(t->ctx, t->eval_loss, t->eval_refine, &batch, t->buf.H0, NULL, NULL, 1.0, NULL, t->eval_terms));
+    KS_TRY(ks_mem_to_host(t->ctx, terms, t->eval_terms, sizeof terms));
+    sum->energy += terms[KS_TERM_ENERGY];
+    sum->n_frame += (int64_t)terms[KS_TERM_COUNTED];
+    sum->n_masked += n - (int64_t)terms[KS_TERM_COUNTED];
     const double n_ao = (double)t->data->system[s]->n_ao;
-    sum->commutator += terms.commutator / (n_ao * n_ao);
+    sum->commutator += terms[KS_TERM_COMMUTATOR] / (n_ao * n_ao);
     if (model && t->data->labels) {
         KS_TRY(ks_refine_fwd(t->ctx, t->eval_refine, &batch, t->buf.H0, 0, &result));
         KS_TRY(label_errors(t, &batch, frames, &result, sum));
@@ -141,21 +150,21 @@ ks_status ks_trainer_validate(ks_trainer *t, ks_valid_result *out, int *is_best)
     KS_CHECK(v->n_frame > 0, KS_ERR_ARG, "no validation frames");
     if (!v->has_no_network) {
         KS_TRY(run_set(t, NULL, &sum));
-        v->energy_no_network = sum.terms.n_frame ? sum.terms.energy / (double)sum.terms.n_frame : NAN;
+        v->energy_no_network = sum.n_frame ? sum.energy / (double)sum.n_frame : NAN;
         v->has_no_network    = 1;
     }
     KS_TRY(run_set(t, t->model, &sum));
-    const double n = (double)sum.terms.n_frame, n_label = (double)sum.n_label;
+    const double n = (double)sum.n_frame, n_label = (double)sum.n_label;
     *out = (ks_valid_result){.n_frame           = v->n_frame,
-                             .n_masked          = sum.terms.n_masked,
-                             .energy            = sum.terms.n_frame ? sum.terms.energy / n : NAN,
+                             .n_masked          = sum.n_masked,
+                             .energy            = sum.n_frame ? sum.energy / n : NAN,
                              .energy_no_network = v->energy_no_network,
-                             .commutator_rms    = sum.terms.n_frame ? sqrt(sum.commutator / n) : NAN,
+                             .commutator_rms    = sum.n_frame ? sqrt(sum.commutator / n) : NAN,
                              .energy_mae        = sum.n_label ? sum.energy_error / n_label : NAN,
                              .h_mae             = sum.n_label ? sum.h_error / n_label : NAN,
                              .seconds           = ks_wall_seconds() - start};
     /* An energy over fewer frames is not comparable: such a model is never the best. */
-    *is_best = sum.terms.n_masked == 0 && (t->best_step < 0 || out->energy < t->best_energy);
+    *is_best = sum.n_masked == 0 && (t->best_step < 0 || out->energy < t->best_energy);
     if (*is_best) {
         t->best_energy = out->energy;
         t->best_step   = t->step;

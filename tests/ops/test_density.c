@@ -93,12 +93,13 @@ static void test_degenerate(ks_ctx *ctx) {
         T_OK(ks_density_adj(ctx, &batch, C, eps, b, NULL, F));
         t_get(ctx, bar, F, NN);
         for (int i = 0; i < NN; i++) ana += bar[i] * dir[i];
-        const uint8_t off = 0;
+        double *off = t_dev(ctx, 1);
         T_OK(ks_mem_zero(ctx, F, sizeof bar));
-        T_OK(ks_density_adj(ctx, &batch, C, eps, b, &off, F));
+        T_OK(ks_density_adj(ctx, &batch, C, eps, b, off, F));
         t_get(ctx, x, F, NN);
         double sum = 0.0;
         for (int i = 0; i < NN; i++) sum += fabs(x[i]);
+        ks_mem_free(ctx, (void **)&off);
         T_CHECK(sum == 0.0, "a masked frame got a cotangent of %g", sum);
     }
     T_CLOSE(ana, (8 * (val[3] - val[1]) - (val[4] - val[0])) / 12e-3, 0.0,

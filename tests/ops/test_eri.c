@@ -46,7 +46,7 @@ static void test_golden(const char *name) {
     const double err = error_of(eri, 0, &d, NULL), big = largest(&d);
     printf("%s: largest error %.2e of values up to %.3g\n", name, err, big);
     T_CLOSE(err, 0.0, 2e-13 + 4e-15 * big, 0.0);
-    T_OK(ks_eri_bytes(d.sys, &bytes));
+    T_OK(ks_eri_bytes(ctx, d.sys, &bytes));
     if (!strcmp(t_op_backend(), "cpu")) {
         const ks_eri_cpu *e   = eri->impl;
         int64_t           bad = 0;

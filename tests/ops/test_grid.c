@@ -243,7 +243,7 @@ static void errors(ks_ctx *ctx) {
     pos[0] = NAN;
     T_ERR(ks_grid_build(ctx, grid, 1, &slot, pos), KS_ERR_DATA);
     T_OK(ks_grid_build(ctx, grid, 0, NULL, NULL));
-    T_OK(ks_grid_bytes(sys, 1, &n));
+    T_OK(ks_grid_bytes(ctx, sys, 1, &n));
     T_CHECK(n >= 36 * grid->n_point && n < 48 * grid->n_point, "%lld bytes for %lld points", (long long)n,
             (long long)grid->n_point);
     ks_grid_destroy(&grid);

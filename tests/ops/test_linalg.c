@@ -11,6 +11,13 @@ static double *up(ks_ctx *ctx, const double *h, int64_t n) {
     T_OK(ks_mem_to_backend(ctx, d, h, (size_t)n * sizeof *d));
     return d;
 }
+static int32_t *up_i32(ks_ctx *ctx, const int32_t *x, int64_t n) {
+    int32_t *d = NULL;
+    T_OK(ks_mem_alloc(ctx, (size_t)n * sizeof *d, (void **)&d));
+    T_OK(ks_mem_to_backend(ctx, d, x, (size_t)n * sizeof *d));
+    return d;
+}
+
 static double *down(ks_ctx *ctx, double *d, int64_t n) {
     double *h = malloc((size_t)n * sizeof *h);
     T_OK(ks_mem_to_host(ctx, h, d, (size_t)n * sizeof *h));
@@ -231,15 +238,17 @@ static void test_vectors(ks_ctx *ctx) {
 static void test_sym_occ(ks_ctx *ctx) {
     enum { B = 2, N = 6, ROWS = 4 };
     double       *a = random_array(B * N * N, 10), *g = random_array(B * ROWS * N, 12), eps[B * N];
-    const int32_t n_occ[B] = {4, 2};
-    const uint8_t mask[B]  = {0, 1};
+    const int32_t n_occ[B] = {4, 2}, bad[B] = {4, 7};
+    const double  mask[B] = {0, 1};
+    const ks_occ  occ = {up_i32(ctx, n_occ, B), NULL, 1, ROWS}, over = {up_i32(ctx, bad, B), NULL, 1, N};
+    double       *dm = up(ctx, mask, B);
     for (int i = 0; i < B * N; i++) eps[i] = i % N + 0.1 * i;
     double *da = up(ctx, a, B * N * N), *o = up(ctx, a, B * N * N), *dg = up(ctx, g, B * ROWS * N),
            *de = up(ctx, eps, B * N);
     double *p = up(ctx, a, B * N * N), *dy = up(ctx, g, B * ROWS * N);
     T_OK(ks_sym(ctx, B, N, 0.5, -1.0, da, 0, o));
     T_OK(ks_sym(ctx, B, N, 2.0, 1.0, da, 1, o));
-    T_OK(ks_occ_density(ctx, B, N, 2.0, n_occ, da, p));
+    T_OK(ks_occ_density(ctx, B, N, 2.0, &occ, da, p));
     double *ho = down(ctx, o, B * N * N), *hp = down(ctx, p, B * N * N), e_sym = 0.0, e_p = 0.0;
     for (int f = 0; f < B; f++)
         for (int i = 0; i < N; i++)
@@ -254,20 +263,21 @@ static void test_sym_occ(ks_ctx *ctx) {
     T_CHECK(e_p <= 4e-15, "occ_density: error %g", e_p);
     for (int masked = 0; masked < 2; masked++) {
         double e_y = 0.0;
-        T_OK(ks_occ_virt(ctx, B, ROWS, N, 2.0, n_occ, de, masked ? mask : NULL, dg, dy));
+        T_OK(ks_occ_virt(ctx, B, N, 2.0, &occ, de, masked ? dm : NULL, dg, dy));
         double y[B * ROWS * N];
         T_OK(ks_mem_to_host(ctx, y, dy, sizeof y));
         for (int f = 0; f < B; f++)
             for (int i = 0; i < ROWS; i++)
                 for (int q = 0; q < N; q++) {
-                    const int    on   = i < n_occ[f] && q >= n_occ[f] && (!masked || mask[f]);
+                    const int    on   = i < n_occ[f] && q >= n_occ[f] && (!masked || mask[f] != 0.0);
                     const double want = on ? 2.0 * g[(f * ROWS + i) * N + q] / (eps[f * N + i] - eps[f * N + q]) : 0.0;
                     e_y               = fmax(e_y, fabs(y[(f * ROWS + i) * N + q] - want));
                 }
         T_CHECK(e_y <= 1e-15, "occ_virt masked=%d: error %g", masked, e_y);
     }
-    const int32_t bad[B] = {4, 7};
-    T_ERR(ks_occ_density(ctx, B, N, 2.0, bad, da, da), KS_ERR_ARG);
+    if (ks_ctx_is_host(ctx)) T_ERR(ks_occ_density(ctx, B, N, 2.0, &over, da, da), KS_ERR_ARG);
+    T_ERR(ks_occ_density(ctx, B, N, 2.0, NULL, da, da), KS_ERR_ARG);
+    ks_mem_free(ctx, (void **)&dm), ks_mem_free(ctx, (void **)&occ.n_occ), ks_mem_free(ctx, (void **)&over.n_occ);
     ks_error_clear();
     ks_mem_free(ctx, (void **)&da), ks_mem_free(ctx, (void **)&dg), ks_mem_free(ctx, (void **)&de),
         ks_mem_free(ctx, (void **)&dy);

@@ -34,7 +34,7 @@ static void against_pyscf(ks_ctx *ctx, const char *mol, const char *basis, const
     double *P = golden_matrix(name, "P", n), *M = golden_matrix(name, "M", n), *Vref = golden_matrix(name, "Vxc", n),
            *Kref = golden_matrix(name, "Kxc", n);
     double *V = malloc(sizeof(double) * (size_t)(n * n)), *K = calloc((size_t)(n * n), sizeof(double));
-    T_OK(ks_vxc_fwd(ctx, grid, rec, 1, &slot, P, NULL, 0, NULL, &exc, &n_elec, V));
+    T_OK(ks_vxc_fwd(ctx, grid, rec, 1, &slot, P, NULL, NULL, &exc, &n_elec, V));
     T_OK(ks_vxc_adj(ctx, grid, rec, 1, &slot, P, M, K));
     const double dE = fabs(exc - golden_number(name, "exc")), dN = fabs(n_elec - golden_number(name, "n_elec"));
     const double dV = largest_difference(n * n, V, Vref), dK = largest_difference(n * n, K, Kref);
@@ -116,7 +116,7 @@ static void physical(const t_case *c, double *x) {
 
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
     const setup *s = c->user;
-    return ks_vxc_fwd(c->ctx, s->grid, g_xc, c->n, s->slot, in[0], NULL, 0, NULL, out[0], out[1], out[2]);
+    return ks_vxc_fwd(c->ctx, s->grid, g_xc, c->n, s->slot, in[0], NULL, NULL, out[0], out[1], out[2]);
 }
 
 /* exc has the gradient Vxc, n_elec the integral of its pairs (rho_adj of the weights), Vxc the response. */
@@ -146,11 +146,12 @@ done:
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     const setup  *s    = c->user;
     const int32_t many = 8, far = 99;
-    if (k == 0) return ks_vxc_fwd(c->ctx, s->grid, g_xc, -1, s->slot, in[0], NULL, 0, NULL, out[0], out[1], out[2]);
-    if (k == 1) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, s->slot, NULL, NULL, 0, NULL, out[0], out[1], out[2]);
-    if (k == 2) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, s->slot, NULL, in[0], 7, &many, out[0], out[1], out[2]);
-    if (k == 3) return ks_vxc_fwd(c->ctx, s->grid, NULL, 1, s->slot, in[0], NULL, 0, NULL, out[0], out[1], out[2]);
-    if (k == 4) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, &far, in[0], NULL, 0, NULL, out[0], out[1], out[2]);
+    const ks_occ  too_many = {&many, NULL, 1, 7};
+    if (k == 0) return ks_vxc_fwd(c->ctx, s->grid, g_xc, -1, s->slot, in[0], NULL, NULL, out[0], out[1], out[2]);
+    if (k == 1) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, s->slot, NULL, NULL, NULL, out[0], out[1], out[2]);
+    if (k == 2) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, s->slot, NULL, in[0], &too_many, out[0], out[1], out[2]);
+    if (k == 3) return ks_vxc_fwd(c->ctx, s->grid, NULL, 1, s->slot, in[0], NULL, NULL, out[0], out[1], out[2]);
+    if (k == 4) return ks_vxc_fwd(c->ctx, s->grid, g_xc, 1, &far, in[0], NULL, NULL, out[0], out[1], out[2]);
     return ks_vxc_adj(c->ctx, s->grid, g_xc, 1, s->slot, in[0], NULL, out[2]);
 }
 
@@ -187,7 +188,7 @@ static void hessian(ks_ctx *ctx, const char *xc) {
     T_CHECK(skew == 0.0, "%s: response not symmetric by %.2e", xc, skew);
     double e[2] = {1, 1}, ne[2] = {1, 1};
     if (g_xc->family == KS_XC_NONE) {
-        T_OK(ks_vxc_fwd(ctx, s->grid, g_xc, 2, s->slot, a[0], NULL, 0, NULL, e, ne, a[3]));
+        T_OK(ks_vxc_fwd(ctx, s->grid, g_xc, 2, s->slot, a[0], NULL, NULL, e, ne, a[3]));
         T_CHECK(e[0] == 0.0 && e[1] == 0.0 && ne[1] == 0.0 && a[3][0] == 0.0 && a[3][m - 1] == 0.0,
                 "no functional, but Exc = %g", e[0]);
     }
@@ -200,6 +201,7 @@ static void orbitals(ks_ctx *ctx) {
     enum { FRAMES = 3, MAX = 20 };
     double        pos[24], all[72];
     const int32_t n_occ[FRAMES] = {5, 20, 0}, slot[FRAMES] = {2, 0, 1};
+    const ks_occ  occ           = {n_occ, NULL, 1, MAX};
     uint64_t      state = 11;
     ks_system    *sys   = golden_system("xc_h2o_def2-svp_b3lyp5_0", "def2-svp", pos);
     ks_grid      *grid  = NULL;
@@ -218,8 +220,8 @@ static void orbitals(ks_ctx *ctx) {
             for (int64_t j = 0; j < n; j++)
                 for (int64_t k = 0; k < n_occ[b]; k++)
                     P[b * n2 + i * n + j] += 2.0 * C[(b * n + i) * MAX + k] * C[(b * n + j) * MAX + k];
-    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, P, NULL, 0, NULL, e[0], ne[0], V));
-    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, NULL, C, MAX, n_occ, e[1], ne[1], V + FRAMES * n2));
+    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, P, NULL, NULL, e[0], ne[0], V));
+    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, NULL, C, &occ, e[1], ne[1], V + FRAMES * n2));
     for (int b = 0; b < FRAMES; b++) {
         T_CLOSE(e[1][b], e[0][b], 0.0, 1e-12);
         T_CLOSE(ne[1][b], ne[0][b], 0.0, 1e-12);
@@ -227,7 +229,7 @@ static void orbitals(ks_ctx *ctx) {
     }
     const double d = largest_difference(FRAMES * n2, V, V + FRAMES * n2);
     T_CHECK(d <= 1e-11, "potentials of both routes differ by %.2e", d);
-    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, P, NULL, 0, NULL, e[1], NULL, NULL)); /* energy alone */
+    T_OK(ks_vxc_fwd(ctx, grid, g_xc, FRAMES, slot, P, NULL, NULL, e[1], NULL, NULL)); /* energy alone */
     for (int b = 0; b < FRAMES; b++) T_CHECK(e[1][b] == e[0][b], "energy alone differs: %.17g %.17g", e[1][b], e[0][b]);
     free(C);
     free(P);

@@ -115,7 +115,7 @@ static void check_passes(ks_ctx *ctx, reference *r) {
     T_OK(ks_grid_build(ctx, grid, 1, &slot, r->pos));
     double *P = array(r, "dm_minao"), *M = array(r, "M"), *Vref = array(r, "Vxc0"), *Kref = array(r, "KxcM0");
     double *V = malloc(sizeof(double) * (size_t)n2), *K = calloc((size_t)n2, sizeof(double));
-    T_OK(ks_vxc_fwd(ctx, grid, r->xc, 1, &slot, P, NULL, 0, NULL, &exc, &n_elec, V));
+    T_OK(ks_vxc_fwd(ctx, grid, r->xc, 1, &slot, P, NULL, NULL, &exc, &n_elec, V));
     T_OK(ks_vxc_adj(ctx, grid, r->xc, 1, &slot, P, M, K));
     const double dE = fabs(exc - number(r, "Exc0")), dN = fabs(n_elec - number(r, "n_elec0"));
     const double dV = largest(n2, V, Vref), dK = largest(n2, K, Kref);

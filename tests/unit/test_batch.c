@@ -61,7 +61,7 @@ static void test_errors(ks_ctx *ctx, t_pool *w) {
     expect(ks_tensors_create(ctx, w->sys, &w->ts->method, 0, &t), KS_ERR_ARG, "capacity", "0");
     two = w->ts->method, two.grid_level = 9;
     expect(ks_tensors_create(ctx, w->sys, &two, 1, &t), KS_ERR_ARG, "level", "9");
-    T_OK(ks_tensors_bytes(w->sys, &w->ts->method, &bytes));
+    T_OK(ks_tensors_bytes(ctx, w->sys, &w->ts->method, &bytes));
     T_CHECK(bytes > 13 * 49 * 8 && bytes < 100000000, "%lld bytes a slot", (long long)bytes);
     T_OK(ks_tensors_build(w->ts, 0, NULL, NULL, NULL));
     ks_tensors_destroy(&t);

@@ -38,6 +38,9 @@ typedef struct ks_loss ks_loss; /* workspace */
 KS_NODISCARD ks_status ks_loss_create(ks_ctx *ctx, const ks_loss_weights *weights, ks_loss **out);
 void                   ks_loss_destroy(ks_loss **loss);
 
+/* Bytes of backend memory per frame of a system that a ks_loss holds. */
+int64_t ks_loss_bytes(const ks_system *sys, int n_spin);
+
 /* Refinement + loss and, when H0_bar is not NULL, H0_bar += scale * d(sum over frames of the weighted loss)/dH0.
  * scale: 1 / (number of frames of the global batch that count), so that accumulation and ranks give the mean.
  * H_ref, P_ref: batch matrices or NULL; a term with weight > 0 whose labels are NULL is KS_ERR_ARG. terms are added

@@ -54,6 +54,10 @@ typedef struct ks_refine ks_refine;
 KS_NODISCARD ks_status   ks_refine_create(ks_ctx *ctx, const ks_refine_options *opt, ks_refine **out);
 void                     ks_refine_destroy(ks_refine **refine);
 
+/* Bytes of backend memory per frame of a system that a ks_refine holds, with and without an adjoint. */
+KS_NODISCARD ks_status ks_refine_bytes(const ks_refine_options *opt, const ks_system *sys, int n_spin, int want_adj,
+                                       int64_t *bytes_per_frame);
+
 /* Views into the ks_refine, valid until its next fwd. Flat batch layouts, backend memory unless said. */
 typedef struct ks_refine_result {
     const double  *H;       /* the H that the scheme reports */

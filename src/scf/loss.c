@@ -39,6 +39,10 @@ done:
     return st;
 }
 
+int64_t ks_loss_bytes(const ks_system *sys, int n_spin) {
+    return (int64_t)sizeof(double) * (N_MAT * n_spin * sys->n_ao * sys->n_ao + n_spin * sys->n_ao + N_FRAME);
+}
+
 static void release(ks_loss *l) {
     ks_mem_free(l->ctx, (void **)&l->mat);
     ks_mem_free(l->ctx, (void **)&l->eps);

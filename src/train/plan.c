@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "core/machine.h"
 #include "ksgrad/train.h"
 
 enum { MICRO_MAX = 64 }; /* larger passes gain nothing on the CPU and cost activations */
@@ -14,13 +13,22 @@ static int64_t budget_bytes(const ks_ctx *ctx, const ks_config *c) {
     return ks_mem_available(ctx) / 20 * (ks_ctx_is_host(ctx) ? 12 : 17);
 }
 
-/* Matrices that a pass holds per frame: H0, W, their cotangents, labels, and what refinement and loss save per Fock
- * build. */
-static int64_t work_bytes(const ks_config *c, const ks_system *sys) {
-    const int train = c->refine.n_build ? c->refine.n_build : ks_refine_default_builds(c->refine.kind);
-    const int eval  = c->eval_refine.n_build ? c->eval_refine.n_build : ks_refine_default_builds(c->eval_refine.kind);
-    const int64_t n_matrix = 24 + 12 * (train > eval ? train : eval);
-    return n_matrix * sys->n_ao * sys->n_ao * (int64_t)sizeof(double);
+/* Matrices of the scratch arena that a Fock build or an adjoint takes at once, per frame. */
+enum { SCRATCH_MATRICES = 12 };
+
+/* What a pass holds per frame: H0 and its cotangent, labels, the saved state of both refinements and losses (training
+ * and evaluation keep theirs), scratch. */
+static ks_status pass_bytes(const ks_config *c, const ks_run_data *d, const ks_method *m, const ks_system *sys,
+                            int64_t *bytes) {
+    ks_status     st    = KS_OK;
+    int64_t       train = 0, eval = 0;
+    const int64_t n_mat = (d->needs_labels ? 4 : 2) + SCRATCH_MATRICES;
+    KS_TRY(ks_refine_bytes(&c->refine, sys, m->n_spin, 1, &train));
+    KS_TRY(ks_refine_bytes(&c->eval_refine, sys, m->n_spin, 0, &eval));
+    *bytes = train + eval + 2 * ks_loss_bytes(sys, m->n_spin) +
+             n_mat * m->n_spin * sys->n_ao * sys->n_ao * (int64_t)sizeof(double);
+done:
+    return st;
 }
 
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -31,12 +39,13 @@ static ks_status largest_frame(ks_ctx *ctx, const ks_config *c, const ks_run_dat
     ks_method method;
     KS_TRY(ks_config_method(c, &method));
     for (int64_t s = 0; s < d->n_system; s++) {
-        int64_t slot = 0, activation = 0;
+        int64_t slot = 0, activation = 0, work = 0;
         KS_TRY(ks_tensors_bytes(ctx, d->system[s], &method, &slot));
         KS_TRY(ks_model_bytes(model, d->system[s], &activation));
         p->slot_bytes       = at_least(p->slot_bytes, slot);
         p->activation_bytes = at_least(p->activation_bytes, activation);
-        p->work_bytes       = at_least(p->work_bytes, work_bytes(c, d->system[s]));
+        KS_TRY(pass_bytes(c, d, &method, d->system[s], &work));
+        p->work_bytes = at_least(p->work_bytes, work);
     }
 done:
     return st;
@@ -58,10 +67,10 @@ ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *c, const ks_run_data 
 
     /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the
      * pool, validation. */
-    const int64_t pass_bytes = p.activation_bytes + p.work_bytes, least_valid = n_valid ? 1 : 0;
+    const int64_t frame_bytes = p.activation_bytes + p.work_bytes, least_valid = n_valid ? 1 : 0;
     const int64_t least_pool = at_least(batch, c->train.pool);
     p.micro_batch            = c->train.micro_batch ? at_most(c->train.micro_batch, batch) : 1;
-    const int64_t least      = p.param_bytes + p.micro_batch * pass_bytes + (least_pool + least_valid) * p.slot_bytes;
+    const int64_t least      = p.param_bytes + p.micro_batch * frame_bytes + (least_pool + least_valid) * p.slot_bytes;
     KS_CHECK(least <= p.budget_bytes, KS_ERR_NOMEM,
              "this run needs at least %.2f GiB (%lld geometries of %.1f MiB in the pool, weights and moments %.2f "
              "GiB), the plan may use %.2f GiB: "
@@ -72,9 +81,9 @@ ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *c, const ks_run_data 
     if (!c->train.micro_batch) {
         const int64_t want = (ks_ctx_is_host(ctx) ? at_most(batch, MICRO_MAX) : batch) - 1;
         const int64_t more =
-            at_most(want, free_bytes / 4 / pass_bytes); /* a quarter of the rest at most: the pool matters more */
+            at_most(want, free_bytes / 4 / frame_bytes); /* a quarter of the rest at most: the pool matters more */
         p.micro_batch += more;
-        free_bytes -= more * pass_bytes;
+        free_bytes -= more * frame_bytes;
     }
     p.n_pass      = (batch + p.micro_batch - 1) / p.micro_batch;
     p.micro_batch = (batch + p.n_pass - 1) / p.n_pass;
@@ -91,7 +100,7 @@ ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *c, const ks_run_data 
     }
     p.pool        = at_most(p.pool, n_train);
     p.is_resident = p.pool == n_train;
-    p.total_bytes = p.param_bytes + p.micro_batch * pass_bytes + (p.pool + p.valid_pool) * p.slot_bytes;
+    p.total_bytes = p.param_bytes + p.micro_batch * frame_bytes + (p.pool + p.valid_pool) * p.slot_bytes;
     *plan         = p;
 done:
     return st;

@@ -1,158 +1,13 @@
 /* cmd_bench.c -- times of the operations, of an SCF and of a training step on one molecule. */
-#include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cblas.h>
 #include <unistd.h>
-#include "cli/work.h"
-#include "ksgrad/linalg.h"
-#include "ksgrad/optim.h"
-
-typedef struct bench bench;
-
-/* An operation: one run of it; flops and bytes of a run by the model that `note` states (0: no model). */
-typedef struct bench_op {
-    const char *name, *group; /* group: "ops", "scf", "train" */
-    const char *note;
-    ks_status (*run)(bench *b);
-} bench_op;
+#include "cli/bench.h"
 
 typedef struct bench_time {
-    double wall, wall_min, wall_max, cpu; /* seconds; medians */
-    double flop, bytes;
+    double     wall, wall_min, wall_max, cpu; /* seconds; medians */
+    bench_work work;
 } bench_time;
-
-struct bench {
-    ks_config   config;
-    ks_method   method;
-    ks_ctx     *ctx;
-    ks_basis   *basis;
-    ks_frames  *frames;
-    int64_t    *index;
-    ks_chunks  *chunks;
-    ks_chunk    chunk;
-    ks_tensors *t; /* the pool, refilled by the builds that are timed */
-    int32_t    *slot;      /* backend */
-    const int32_t *slot_host;
-    ks_occ      occ;
-    double     *terms, *state; /* backend: of the loss and of the optimiser, see op_step */
-    double     *pos; /* host (B, n_atom, 3) */
-    double     *b_pos;
-    int64_t     n_frame, n, mat;
-    double     *P, *F, *C, *C_occ, *eps, *J, *K, *E; /* backend */
-    ks_model   *model;
-    ks_refine  *refine;
-    ks_loss    *loss;
-    double     *W, *H0, *H0_bar;
-    int64_t     step;
-    int         scf_cycles;
-};
-
-/* ---- operations ---- */
-
-static ks_status op_eri(bench *b) { return ks_eri_build(b->ctx, b->t->eri, b->n_frame, b->slot, b->b_pos); }
-static ks_status op_jk(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b->slot, 1, b->P, b->J, b->K); }
-static ks_status op_j(bench *b) { return ks_jk(b->ctx, b->t->eri, b->n_frame, b->slot, 1, b->P, b->J, NULL); }
-static ks_status op_grid(bench *b) { return ks_grid_build(b->ctx, b->t->grid, b->n_frame, b->slot, b->b_pos); }
-static ks_status op_xc(bench *b) {
-    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, NULL, b->C_occ, &b->occ, b->E, NULL,
-                      b->F);
-}
-static ks_status op_xc_dense(bench *b) {
-    return ks_vxc_fwd(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, NULL, NULL, b->E, NULL, b->F);
-}
-static ks_status op_response(bench *b) {
-    ks_status st = ks_mem_zero(b->ctx, b->F, (size_t)b->mat * sizeof(double));
-    if (st == KS_OK) st = ks_vxc_adj(b->ctx, b->t->grid, b->method.xc, b->n_frame, b->slot, b->P, b->J, b->F);
-    return st;
-}
-static ks_status op_int1e(bench *b) {
-    return ks_int1e(b->ctx, b->t->sys, b->n_frame, b->b_pos, b->F, b->J, b->K, NULL);
-}
-static ks_status op_eigh(bench *b) { return ks_density_fwd(b->ctx, b->chunk.batch, b->H0, b->C, b->eps, b->F); }
-static ks_status op_tensors(bench *b) { return ks_tensors_build(b->t, b->n_frame, b->slot_host, b->pos, NULL); }
-
-static ks_status op_scf(bench *b) {
-    ks_status     st = KS_OK;
-    ks_scf_frame *f  = NULL;
-    KS_TRY(KS_ZNEW(f, b->n_frame));
-    KS_TRY(op_tensors(b));
-    KS_TRY(ks_scf_run(b->ctx, b->chunk.batch, &b->config.scf, NULL, NULL, b->F, NULL, NULL, NULL, f));
-    b->scf_cycles = 0;
-    for (int64_t k = 0; k < b->n_frame; k++) {
-        if (f[k].cycles > b->scf_cycles) b->scf_cycles = f[k].cycles;
-        KS_CHECK(f[k].converged, KS_ERR_NUMERIC, "frame %lld did not converge in %d cycles",
-                 (long long)b->index[b->chunk.frame[k]], f[k].cycles);
-    }
-done:
-    KS_FREE(f);
-    return st;
-}
-
-/* Network, refinement, loss, their adjoints, clip and AdamW on tensors that are there. */
-static ks_status op_step(bench *b) {
-    ks_status     st = KS_OK;
-    const size_t  bytes = (size_t)b->mat * sizeof(double);
-    ks_params    *p     = ks_model_params(b->model);
-    KS_TRY(ks_loss_terms_reset(b->ctx, b->terms));
-    KS_TRY(ks_optim_upload(b->ctx, &b->config.optim, ++b->step, b->state));
-    KS_TRY(ks_params_zero_grad(p));
-    KS_TRY(ks_model_fwd(b->ctx, b->model, b->chunk.batch, 1, b->W));
-    KS_TRY(ks_batch_gather(b->ctx, b->chunk.batch, offsetof(ks_tensors, F0), b->H0));
-    const ks_term term = {ks_mats_dense(b->W, 1, b->mat), 1, NULL, 0};
-    KS_TRY(ks_combine(b->ctx, 1, b->mat, 1, &term, 1, b->H0));
-    KS_TRY(ks_mem_zero(b->ctx, b->H0_bar, bytes));
-    KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_frame,
-                        b->H0_bar, b->terms));
-    KS_TRY(ks_model_adj(b->ctx, b->model, b->chunk.batch, b->H0_bar));
-    KS_TRY(ks_adamw_step(b->ctx, p, &b->config.optim, (double)b->n_frame, b->terms + KS_TERM_COUNTED,
-                         b->state + KS_STEP_N, b->state));
-done:
-    return st;
-}
-static ks_status op_train(bench *b) {
-    ks_status st = op_tensors(b);
-    if (st == KS_OK) st = op_step(b);
-    return st;
-}
-
-static const bench_op OPS[] = {
-    {"int1e", "ops", "S, T and V", op_int1e},
-    {"eri", "ops", "two-electron integrals into the store; bytes: the store", op_eri},
-    {"jk", "ops", "J and K of one density; flops: 12 per unique integral, bytes: the store read once", op_jk},
-    {"j", "ops", "J of one density; flops: 4 per unique integral, bytes: the store read once", op_j},
-    {"grid", "ops", "points, weights, blocks and AO lists", op_grid},
-    {"xc", "ops", "Exc and Vxc from occupied orbitals; flops: 8 g n o + 2 g n^2 as if no AO were screened", op_xc},
-    {"xc_dense", "ops", "Exc and Vxc from a density matrix; flops: 4 g n^2 as if no AO were screened", op_xc_dense},
-    {"response", "ops", "Hessian of Exc applied to a matrix; flops: 6 g n^2 as if no AO were screened", op_response},
-    {"eigh", "ops", "orbitals and density of a Fock matrix; flops: 15 n^3 + 2 n^2 o", op_eigh},
-    {"scf", "scf", "tensors, grid, and SCF to the default tolerances from minao", op_scf},
-    {"tensors", "train", "all geometry tensors, grid, minao guess and F0", op_tensors},
-    {"step", "train", "network, refinement, loss, adjoints, AdamW on ready tensors", op_step},
-    {"train", "train", "tensors and step: a training step that sees a geometry once", op_train},
-};
-enum { N_OP = (int)(sizeof OPS / sizeof OPS[0]) };
-
-static ks_status work_of(bench *b, const bench_op *op, double *flop, double *bytes) {
-    ks_status    st = KS_OK;
-    const double n = (double)b->n, np = n * (n + 1) / 2, unique = np * (np + 1) / 2, o = (double)b->occ.max,
-                 B = (double)b->n_frame;
-    int64_t store = 0, n_grid = 0;
-    KS_TRY(ks_eri_bytes(b->ctx, b->t->sys, &store));
-    KS_TRY(ks_grid_n_points(b->t->sys, b->method.grid_level, &n_grid));
-    const double g = (double)n_grid;
-    *flop = *bytes = 0;
-    if (!strcmp(op->name, "eri") || !strcmp(op->name, "jk") || !strcmp(op->name, "j")) *bytes = (double)store * B;
-    if (!strcmp(op->name, "jk")) *flop = 12 * unique * B;
-    if (!strcmp(op->name, "j")) *flop = 4 * unique * B;
-    if (!strcmp(op->name, "xc")) *flop = (8 * g * n * o + 2 * g * n * n) * B;
-    if (!strcmp(op->name, "xc_dense")) *flop = 4 * g * n * n * B;
-    if (!strcmp(op->name, "response")) *flop = 6 * g * n * n * B;
-    if (!strcmp(op->name, "eigh")) *flop = (15 * n * n * n + 2 * n * n * o) * B;
-done:
-    return st;
-}
 
 /* ---- timing ---- */
 
@@ -165,14 +20,35 @@ static double median(int n, double *v) {
     return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
 
+/* Runs of an operation that is recorded: directly the first time, then as the recording of the second. */
+static ks_status run_once(bench *b, const bench_op *op, int number, ks_graph **graph) {
+    ks_status st = KS_OK;
+    if (op->before) KS_TRY(op->before(b));
+    if (!op->record || !b->config.device.graphs || !ks_ctx_has_graphs(b->ctx) || number == 0) {
+        KS_TRY(op->run(b));
+        goto done;
+    }
+    if (!*graph) {
+        KS_TRY(ks_graph_begin(b->ctx));
+        const ks_status run = op->run(b);
+        st                  = ks_graph_end(b->ctx, run == KS_OK ? graph : NULL);
+        KS_TRY(run);
+        KS_TRY(st);
+    }
+    KS_TRY(ks_graph_launch(*graph));
+done:
+    return st;
+}
+
 static ks_status time_op(bench *b, const bench_op *op, int warmup, int repeat, bench_time *out) {
     ks_status st   = KS_OK;
     double   *wall = NULL, *cpu = NULL;
+    ks_graph *graph = NULL;
     KS_TRY(KS_NEW(wall, repeat));
     KS_TRY(KS_NEW(cpu, repeat));
     for (int k = -warmup; k < repeat; k++) {
         const double w0 = ks_wall_seconds(), c0 = ks_cpu_seconds();
-        KS_TRY(op->run(b));
+        KS_TRY(run_once(b, op, k + warmup, &graph));
         KS_TRY(ks_sync(b->ctx));
         if (k < 0) continue;
         wall[k] = ks_wall_seconds() - w0;
@@ -182,113 +58,15 @@ static ks_status time_op(bench *b, const bench_op *op, int warmup, int repeat, b
     out->wall_min = wall[0];
     out->wall_max = wall[repeat - 1];
     out->cpu      = median(repeat, cpu);
-    KS_TRY(work_of(b, op, &out->flop, &out->bytes));
+    KS_TRY(bench_work_of(b, op, &out->work));
 done:
+    ks_graph_destroy(&graph);
     KS_FREE(wall);
     KS_FREE(cpu);
     return st;
 }
 
-/* What this machine reaches with the same threads: dgemm of order 512 on each thread, and copying 64 MiB per thread. */
-static ks_status measure_peak(int threads, double *gflops, double *gbytes) {
-    ks_status     st        = KS_OK;
-    const int     n         = 512;
-    const int64_t words     = 8 << 20;
-    double       *a         = NULL;
-    double        best_flop = 1e30, best_copy = 1e30;
-    KS_TRY(KS_NEW(a, threads * words));
-    for (int64_t i = 0; i < threads * words; i++) a[i] = 1e-3 * (double)(i % 1000);
-    for (int k = 0; k < 3; k++) {
-        double t = ks_wall_seconds();
-#pragma omp parallel for num_threads(threads)
-        for (int i = 0; i < threads; i++) {
-            double *m = a + i * words;
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1.0, m, n, m + n * n, n, 0.0, m + 2 * n * n,
-                        n);
-        }
-        best_flop = fmin(best_flop, ks_wall_seconds() - t);
-        t         = ks_wall_seconds();
-#pragma omp parallel for num_threads(threads)
-        for (int i = 0; i < threads; i++)
-            memcpy(a + i * words, a + i * words + words / 2, (size_t)words / 2 * sizeof *a);
-        best_copy = fmin(best_copy, ks_wall_seconds() - t);
-    }
-    *gflops = 1e-9 * 2.0 * n * n * n * threads / best_flop;
-    *gbytes = 1e-9 * 8.0 * (double)(threads * words) / best_copy; /* read and written */
-done:
-    KS_FREE(a);
-    return st;
-}
-
-/* ---- set-up ---- */
-
-/* Everything that is allocated before the first timing. */
-static ks_status setup(bench *b, int with_model) {
-    ks_status   st       = KS_OK;
-    ks_segment *seg      = &b->chunk.batch->segment[0];
-    b->t                 = seg->tensors;
-    b->slot              = seg->slot;
-    b->n_frame           = seg->n_frame;
-    b->n                 = b->t->sys->n_ao;
-    b->mat               = ks_batch_mat_size(b->chunk.batch);
-    b->slot_host         = b->chunk.in_segment;
-    b->occ               = (ks_occ){b->t->n_occ, b->slot, 1, b->t->n_occ_max};
-    const int64_t n_occ  = b->occ.max;
-    const size_t  bytes  = (size_t)b->mat * sizeof(double);
-    const int64_t n3     = b->n_frame * b->t->sys->n_atom * 3;
-    double      **mats[] = {&b->P, &b->F, &b->C, &b->J, &b->K, &b->W, &b->H0, &b->H0_bar};
-    for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) KS_TRY(ks_mem_alloc(b->ctx, bytes, (void **)mats[k]));
-    KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n * n_occ) * sizeof(double), (void **)&b->C_occ));
-    KS_TRY(ks_mem_alloc(b->ctx, (size_t)(b->n_frame * b->n) * sizeof(double), (void **)&b->eps));
-    KS_TRY(ks_mem_alloc(b->ctx, (size_t)b->n_frame * sizeof(double), (void **)&b->E));
-    KS_TRY(ks_mem_alloc(b->ctx, (size_t)n3 * sizeof(double), (void **)&b->b_pos));
-    KS_TRY(ks_mem_alloc(b->ctx, KS_TERM_N * sizeof(double), (void **)&b->terms));
-    KS_TRY(ks_mem_alloc(b->ctx, (KS_STEP_N + 1) * sizeof(double), (void **)&b->state));
-    KS_TRY(KS_NEW(b->pos, n3));
-    memcpy(b->pos, b->frames->pos, (size_t)n3 * sizeof(double));
-    KS_TRY(ks_mem_to_backend(b->ctx, b->b_pos, b->pos, (size_t)n3 * sizeof(double)));
-    /* the density and orbitals of F0: idempotent, as in a refinement */
-    KS_TRY(ks_batch_gather(b->ctx, b->chunk.batch, offsetof(ks_tensors, F0), b->H0));
-    KS_TRY(ks_density_fwd(b->ctx, b->chunk.batch, b->H0, b->C, b->eps, b->P));
-    double *C = NULL, *occ = NULL;
-    st = KS_NEW(C, b->mat);
-    if (st == KS_OK) st = KS_NEW(occ, b->n_frame * b->n * n_occ);
-    if (st == KS_OK) st = ks_mem_to_host(b->ctx, C, b->C, bytes);
-    for (int64_t r = 0; st == KS_OK && r < b->n_frame * b->n; r++)
-        memcpy(occ + r * n_occ, C + r * b->n, (size_t)n_occ * sizeof *occ);
-    if (st == KS_OK)
-        st = ks_mem_to_backend(b->ctx, b->C_occ, occ, (size_t)(b->n_frame * b->n * n_occ) * sizeof *occ);
-    KS_FREE(C);
-    KS_FREE(occ);
-    KS_TRY(st);
-    KS_TRY(op_jk(b)); /* J serves as the matrix of the response */
-    if (with_model) {
-        ks_model_options opt = b->config.model.options;
-        opt.n_ao_kind        = b->t->sys->n_ao_kind;
-        KS_TRY(ks_model_create(b->ctx, &opt, (uint64_t)b->config.run.seed, &b->model));
-        if (opt.frame == KS_FRAME_KABSCH)
-            KS_TRY(ks_model_set_reference(b->model, b->t->sys->n_atom, b->t->sys->Z, b->pos));
-        KS_TRY(ks_refine_create(b->ctx, &b->config.refine, &b->refine));
-        KS_TRY(ks_loss_create(b->ctx, &b->config.loss, &b->loss));
-    }
-done:
-    return st;
-}
-
-static void bench_free(bench *b) {
-    double **mats[] = {&b->P,  &b->F,      &b->C,     &b->J,   &b->K, &b->W,
-                       &b->H0, &b->H0_bar, &b->C_occ, &b->eps, &b->E, &b->b_pos, &b->terms, &b->state};
-    for (size_t k = 0; k < sizeof mats / sizeof *mats; k++) ks_mem_free(b->ctx, (void **)mats[k]);
-    KS_FREE(b->pos);
-    ks_loss_destroy(&b->loss);
-    ks_refine_destroy(&b->refine);
-    ks_model_destroy(&b->model);
-    ks_chunks_destroy(&b->chunks);
-    ks_frames_destroy(&b->frames);
-    KS_FREE(b->index);
-    ks_basis_destroy(&b->basis);
-    ks_ctx_destroy(&b->ctx);
-}
+/* ---- the verb ---- */
 
 typedef struct bench_args {
     const char    *group, *geometry, *frames, *only, *json;
@@ -308,51 +86,66 @@ static int is_wanted(const bench_args *a, const bench_op *op) {
 }
 
 static ks_status check_only(const bench_args *a) {
-    ks_status st = KS_OK;
+    ks_status st       = KS_OK;
+    char      all[400] = "";
+    size_t    n_all    = 0;
+    for (int k = 0; k < bench_n_op; k++)
+        n_all += (size_t)snprintf(all + n_all, sizeof all - n_all, "%s%s", k ? ", " : "", bench_ops[k].name);
     for (const char *p = a->only; p && *p;) {
         const int n     = (int)strcspn(p, ",");
         int       known = 0;
-        for (int k = 0; k < N_OP; k++) known |= (int)strlen(OPS[k].name) == n && !strncmp(OPS[k].name, p, (size_t)n);
-        KS_CHECK(known, KS_ERR_ARG,
-                 "--only: unknown operation '%.*s' (int1e, eri, jk, j, grid, xc, xc_dense, response, eigh, scf, "
-                 "tensors, step, train)",
-                 n, p);
+        for (int k = 0; k < bench_n_op; k++)
+            known |= (int)strlen(bench_ops[k].name) == n && !strncmp(bench_ops[k].name, p, (size_t)n);
+        KS_CHECK(known, KS_ERR_ARG, "--only: unknown operation '%.*s' (%s)", n, p, all);
         p += n + (p[n] == ',');
     }
 done:
     return st;
 }
 
-/* The shipped uracil sample, in the source tree or the installation. */
+/* The shipped uracil sample. */
 static ks_status default_geometry(char *path, size_t size) {
-    ks_status         st       = KS_OK;
-    const char *const folder[] = {KS_SOURCE_DATADIR, KS_INSTALL_DATADIR};
-    for (int k = 0; k < 2; k++) {
-        snprintf(path, size, "%s/uracil-512.npz", folder[k]);
-        if (access(path, R_OK) == 0) return KS_OK;
-    }
-    KS_CHECK(0, KS_ERR_IO, "the sample uracil-512.npz is neither in %s nor in %s: name a geometry file", folder[0],
-             folder[1]);
+    ks_status st = KS_OK;
+    char      folder[KS_CONFIG_PATH];
+    for (int k = 0; ks_data_folder(k, folder, sizeof folder); k++)
+        if ((size_t)snprintf(path, size, "%s/uracil-512.npz", folder) < size && access(path, R_OK) == 0) return KS_OK;
+    KS_CHECK(0, KS_ERR_IO,
+             "the sample uracil-512.npz is neither in the source tree nor beside the program (%s): name a "
+             "geometry file",
+             folder);
 done:
     return st;
 }
 
-static json_t *time_json(const bench_op *op, const bench_time *t) {
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "op", op->name, "what", op->note, "seconds",
-                          ks_json_real(t->wall), "seconds_min", ks_json_real(t->wall_min), "seconds_max",
-                          ks_json_real(t->wall_max), "cpu_seconds", ks_json_real(t->cpu));
-    json_object_set_new(o, "gflops", t->flop > 0 ? ks_json_real(1e-9 * t->flop / t->wall) : json_null());
-    json_object_set_new(o, "gbytes_per_s", t->bytes > 0 ? ks_json_real(1e-9 * t->bytes / t->wall) : json_null());
+static json_t *ratio(double amount, double seconds) {
+    return amount > 0 && seconds > 0 ? ks_json_real(amount / seconds) : json_null();
+}
+
+static json_t *time_json(const bench *b, const bench_op *op, const bench_time *t) {
+    const int is_cuda = !ks_ctx_is_host(b->ctx);
+    json_t   *o       = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "op", op->name, "what", op->note, "seconds",
+                                  ks_json_real(t->wall), "seconds_min", ks_json_real(t->wall_min), "seconds_max",
+                                  ks_json_real(t->wall_max), "cpu_seconds", ks_json_real(t->cpu));
+    json_object_set_new(o, "gflops", ratio(1e-9 * t->work.flop, t->wall));
+    json_object_set_new(o, "gbytes_per_s", ratio(1e-9 * t->work.bytes, t->wall));
+    json_object_set_new(o, "frames_per_s", ratio((double)b->n_frame, t->wall));
+    json_object_set_new(o, "budget_seconds",
+                        is_cuda && t->work.budget > 0 ? ks_json_real(t->work.budget) : json_null());
+    json_object_set_new(o, "budget_share", is_cuda ? ratio(t->work.budget, t->wall) : json_null());
     return o;
 }
 
-static void print_time(const bench_op *op, const bench_time *t, double peak_flop, double peak_bytes) {
-    printf("%-9s %10.3f %10.3f %10.3f %10.3f", op->name, 1e3 * t->wall, 1e3 * t->wall_min, 1e3 * t->wall_max,
-           1e3 * t->cpu);
-    if (t->flop > 0) printf(" %9.2f %5.0f %%", 1e-9 * t->flop / t->wall, 100e-9 * t->flop / t->wall / peak_flop);
+static void print_time(const bench *b, const bench_op *op, const bench_time *t, double peak_flop, double peak_bytes) {
+    const double flop = 1e-9 * t->work.flop / t->wall, bytes = 1e-9 * t->work.bytes / t->wall;
+    printf("%-9s %10.3f %10.3f %10.3f %10.3f %9.1f", op->name, 1e3 * t->wall, 1e3 * t->wall_min, 1e3 * t->wall_max,
+           1e3 * t->cpu, (double)b->n_frame / t->wall);
+    if (flop > 0) printf(" %9.2f %5.0f %%", flop, 100 * flop / peak_flop);
     else printf(" %9s %7s", "", "");
-    if (t->bytes > 0) printf(" %8.2f %5.0f %%", 1e-9 * t->bytes / t->wall, 100e-9 * t->bytes / t->wall / peak_bytes);
+    if (bytes > 0) printf(" %8.2f %5.0f %%", bytes, 100 * bytes / peak_bytes);
     else printf(" %8s %7s", "", "");
+    if (!ks_ctx_is_host(b->ctx) && t->work.budget > 0)
+        printf(" %8.3f %5.0f %%", 1e3 * t->work.budget, 100 * t->work.budget / t->wall);
+    else if (!ks_ctx_is_host(b->ctx)) printf(" %8s %7s", "", "");
     printf("  %s\n", op->note);
     fflush(stdout);
 }
@@ -389,10 +182,9 @@ static ks_status run_bench(bench *b, const bench_args *a) {
     KS_CHECK(b->chunk.n_frame == b->frames->n_frame, KS_ERR_NOMEM, "%lld frames do not fit into memory at once",
              (long long)b->frames->n_frame);
     KS_CHECK(b->chunk.batch->n_segment == 1, KS_ERR_ARG, "the frames differ in composition: bench takes one");
-    for (int k = 0; k < N_OP; k++)
-        with_model |= is_wanted(a, &OPS[k]) && (OPS[k].run == op_step || OPS[k].run == op_train);
-    KS_TRY(setup(b, with_model));
-    KS_TRY(measure_peak(ks_ctx_threads(b->ctx), &peak_flop, &peak_bytes));
+    for (int k = 0; k < bench_n_op; k++) with_model |= is_wanted(a, &bench_ops[k]) && bench_ops[k].with_model;
+    KS_TRY(bench_setup(b, with_model));
+    KS_TRY(bench_peak(b, &peak_flop, &peak_bytes));
     printf("%s x %lld, %s/%s (%lld AOs), grid level %d, %s, %d threads, %s; dgemm here %.1f GFLOP/s, copy %.1f GB/s\n",
            b->t->sys->formula, (long long)b->n_frame, b->method.xc->name, ks_basis_name(b->basis), (long long)b->n,
            b->method.grid_level, ks_ctx_backend(b->ctx), ks_ctx_threads(b->ctx), ks_cpu_isa(), peak_flop, peak_bytes);
@@ -402,15 +194,15 @@ static ks_status run_bench(bench *b, const bench_args *a) {
                (long long)b->config.model.options.layers, (long long)ks_params_n_scalar(ks_model_params(b->model)),
                ks_refine_kind_name(b->config.refine.kind),
                b->config.refine.n_build ? b->config.refine.n_build : ks_refine_default_builds(b->config.refine.kind));
-    printf("%-9s %10s %10s %10s %10s %9s %7s %8s %7s\n", "ms", "median", "least", "most", "cpu", "GFLOP/s", "of dgemm",
-           "GB/s", "of copy");
+    printf("%-9s %10s %10s %10s %10s %9s %9s %7s %8s %7s%s\n", "ms", "median", "least", "most", "cpu", "frames/s",
+           "GFLOP/s", "of dgemm", "GB/s", "of copy", ks_ctx_is_host(b->ctx) ? "" : "  H200 ms   share");
     ops = json_array();
-    for (int k = 0; k < N_OP; k++) {
-        if (!is_wanted(a, &OPS[k])) continue;
+    for (int k = 0; k < bench_n_op; k++) {
+        if (!is_wanted(a, &bench_ops[k])) continue;
         bench_time t;
-        KS_TRY(time_op(b, &OPS[k], (int)a->warmup, (int)a->repeat, &t));
-        print_time(&OPS[k], &t, peak_flop, peak_bytes);
-        json_array_append_new(ops, time_json(&OPS[k], &t));
+        KS_TRY(time_op(b, &bench_ops[k], (int)a->warmup, (int)a->repeat, &t));
+        print_time(b, &bench_ops[k], &t, peak_flop, peak_bytes);
+        json_array_append_new(ops, time_json(b, &bench_ops[k], &t));
     }
     if (b->scf_cycles) printf("scf: %d cycles\n", b->scf_cycles);
     if (a->json) {
@@ -447,8 +239,12 @@ int ks_cmd_bench(int argc, char **argv) {
         "is the published one (network d 192, 6 heads, 12 layers, refine qpt) unless --set model.* and refine.* say "
         "otherwise.\n"
         "GFLOP/s and GB/s follow from the stated models of the work, shares from a dgemm and a copy timed on the same "
-        "threads.",
-        "ksgrad bench ops --threads 2\nksgrad bench train water.xyz --grid 1 --set model.d_model=64 --json b.json",
+        "threads\n"
+        "or GPU. With --backend cuda the parts of a step are recorded once and replayed (device.graphs), and the last "
+        "columns\n"
+        "are the time that cuda/README.md budgets for the same on an H200, and its share of the median.",
+        "ksgrad bench ops --threads 2\nksgrad bench train --frames 0:64 --backend cuda --set refine.kind=none\nksgrad "
+        "bench train water.xyz --grid 1 --set model.d_model=64 --json b.json",
         opt,
         0,
         2};

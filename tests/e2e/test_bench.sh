@@ -8,7 +8,7 @@ run=(--basis sto-3g --grid 0 --repeat 2 --warmup 0 --threads 2)
 "$KSGRAD" bench h2o.xyz "${run[@]}" --json b.json --set model.d_model=16 --set model.heads=2 --set model.layers=1 > out.txt 2> err.txt
 check "exit code" [ $? -eq 0 ]
 k=0
-for name in int1e eri jk j grid xc xc_dense response eigh scf tensors step train; do
+for name in int1e eri jk j grid xc xc_dense response eigh scf tensors net net_adj refine optim step train; do
     k=$((k + 1))
     check "$name is in the table" grep -q "^$name " out.txt
     check "$name has its place in the JSON" same "$(json b.json op $k)" "\"$name\""
@@ -24,4 +24,6 @@ check "group ops has no SCF" same "$(grep -cE '^(scf|train|step) ' out.txt)" 0
 check "the shipped uracil" [ $? -eq 0 ]
 check "is uracil" grep -q 'C4H4N2O2.*132 AOs' out.txt
 check "only what was asked for" same "$(grep -cE '^(int1e|grid|xc|eigh|scf|train) ' out.txt)" 0
-finish bench 47
+check "frames per second" awk -v f="$(json b.json frames_per_s 17)" 'BEGIN { exit !(f > 0) }'
+check "the budget is a GPU's" same "$(json b.json budget_share 3)" null
+finish bench 61

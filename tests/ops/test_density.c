@@ -1,64 +1,29 @@
 /* test_density.c -- the density pair F -> P = 2 C_occ C_occ^T on frames of water. C and eps are saved values: the
  * signs of C are arbitrary and compared nowhere. */
-#include "scf_case.h"
-#include "op_driver.h"
-
-typedef struct setup {
-    t_pool     pool;
-    int32_t    slot[4];
-    ks_segment seg;
-    ks_batch   batch;
-} setup;
+#include "scf_op.h"
 
 static ks_status build(t_case *c) {
-    setup  *s = calloc(1, sizeof *s);
-    double  pos[36];
-    int64_t nn;
-    t_moved(T_WATER_POS, 3, 4, 3, pos);
-    s->pool = t_pool_make(c->ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 4, pos, NULL);
-    for (int i = 0; i < 4; i++) s->slot[i] = 3 - i;
-    s->seg        = (ks_segment){s->pool.ts, c->n, s->slot};
-    s->batch      = (ks_batch){1, &s->seg};
-    c->user       = s;
-    nn            = s->pool.sys->n_ao * s->pool.sys->n_ao;
+    t_waters     *s  = t_waters_open(c, "lda", 4, 3);
+    const int64_t nn = s->pool.sys->n_ao * s->pool.sys->n_ao;
     c->in_size[0] = c->out_size[0] = c->out_size[2] = c->n * nn;
     c->out_size[1]                                  = c->n * s->pool.sys->n_ao;
-    c->dim[0]                                       = s->pool.sys->n_ao;
     return KS_OK;
-}
-static void drop(t_case *c) {
-    setup *s = c->user;
-    t_pool_drop(&s->pool);
-    free(s);
-}
-static void symmetric(const t_case *c, double *x) {
-    const int64_t n = c->dim[0];
-    for (int64_t b = 0; b < c->n; b++)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < i; j++) x[(b * n + i) * n + j] = x[(b * n + j) * n + i];
 }
 /* A Fock-like matrix: the pool's F0 and a perturbation of up to 0.05 Ha. */
 static void fill(const t_case *c, double *x) {
-    setup        *s  = c->user;
-    const int64_t nn = c->dim[0] * c->dim[0];
-    double       *f  = t_host(nn);
-    for (int64_t b = 0; b < c->n; b++) {
-        t_get(c->ctx, f, s->pool.ts->F0 + s->slot[b] * nn, nn);
-        for (int64_t i = 0; i < nn; i++) x[b * nn + i] = f[i] + 0.05 * x[b * nn + i];
-    }
-    free(f);
+    t_waters_fill(c, ((const t_waters *)c->user)->pool.ts->F0, 0.05, 0.0, x);
 }
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
-    return ks_density_fwd(c->ctx, &((setup *)c->user)->batch, in[0], out[0], out[1], out[2]);
+    return ks_density_fwd(c->ctx, t_waters_batch(c), in[0], out[0], out[1], out[2]);
 }
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
     (void)in;
     return in_bar[0]
-               ? ks_density_adj(c->ctx, &((setup *)c->user)->batch, saved[0], saved[1], out_bar[2], NULL, in_bar[0])
+               ? ks_density_adj(c->ctx, t_waters_batch(c), saved[0], saved[1], out_bar[2], NULL, in_bar[0])
                : KS_OK;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
-    const ks_batch *b = &((setup *)c->user)->batch;
+    const ks_batch *b = t_waters_batch(c);
     return k == 0 ? ks_density_fwd(c->ctx, b, NULL, out[0], out[1], out[2])
                   : ks_density_fwd(c->ctx, b, in[0], NULL, out[1], out[2]);
 }
@@ -69,8 +34,8 @@ static void test_degenerate(ks_ctx *ctx) {
     const int32_t Z[4]    = {1, 1, 1, 1};
     const double  pos[12] = {0, 0, 0, 0, 0, 1.4, 0, 60, 0, 0, 60, 1.4};
     t_pool        p       = t_pool_make(ctx, "sto-3g", "hf", 0, 4, Z, 1, pos, NULL);
-    int32_t       slot[1] = {0};
-    ks_segment    seg     = {p.ts, 1, slot};
+    const int32_t first   = 0;
+    ks_segment    seg     = {p.ts, 1, t_slots(ctx, 1, &first)};
     ks_batch      batch   = {1, &seg};
     enum { N = 4, NN = 16 };
     double  f0[NN], M[NN], dir[NN], bar[NN] = {0}, x[NN], e[N], val[5], ana = 0.0;
@@ -106,6 +71,7 @@ static void test_degenerate(ks_ctx *ctx) {
             1e-8); /* difference of order h^4, gap 1 Ha */
     ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&C), ks_mem_free(ctx, (void **)&eps),
         ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&b);
+    ks_mem_free(ctx, (void **)&seg.slot);
     t_pool_drop(&p);
 }
 
@@ -116,12 +82,12 @@ int main(int argc, char **argv) {
         .n_size = 4,
         .sizes  = {0, 1, 2, 4},
         .build  = build,
-        .drop   = drop,
+        .drop   = t_waters_drop,
         .fwd    = fwd,
         .adj    = adj,
         .bad    = bad,
         .n_bad  = 2,
-        .in     = {{.name = "F", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
+        .in     = {{.name = "F", .diff = 1, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
         .out = {{.name = "C", .tol = INFINITY}, {.name = "eps", .tol = 1e-12}, {.name = "P", .diff = 1, .tol = 1e-11}}};
     ks_ctx *ctx;
     t_op_init(argc, argv);

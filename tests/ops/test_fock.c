@@ -1,60 +1,24 @@
 /* test_fock.c -- the Fock pair P -> F[P], E[P] on frames of water: value against stored answers is in unit.scf; here
  * gradients, dE/dP = F, and the nine checks. */
-#include "scf_case.h"
-#include "op_driver.h"
-
-typedef struct setup {
-    t_pool     pool;
-    int32_t    slot[3];
-    ks_segment seg;
-    ks_batch   batch;
-} setup;
+#include "scf_op.h"
 
 static ks_status build(t_case *c) {
-    setup  *s = calloc(1, sizeof *s);
-    double  pos[27];
-    int64_t nn;
-    t_moved(T_WATER_POS, 3, 3, 4, pos);
-    s->pool = t_pool_make(c->ctx, "sto-3g", "b3lyp5", 0, 3, T_WATER_Z, 3, pos, NULL);
-    for (int i = 0; i < 3; i++) s->slot[i] = 2 - i;
-    s->seg        = (ks_segment){s->pool.ts, c->n, s->slot};
-    s->batch      = (ks_batch){1, &s->seg};
-    c->user       = s;
-    nn            = s->pool.sys->n_ao * s->pool.sys->n_ao;
+    t_waters     *s  = t_waters_open(c, "b3lyp5", 3, 4);
+    const int64_t nn = s->pool.sys->n_ao * s->pool.sys->n_ao;
     c->in_size[0] = c->out_size[0] = c->n * nn;
     c->out_size[1]                 = c->n;
-    c->dim[0]                      = s->pool.sys->n_ao;
     return KS_OK;
-}
-static void drop(t_case *c) {
-    setup *s = c->user;
-    t_pool_drop(&s->pool);
-    free(s);
-}
-static void symmetric(const t_case *c, double *x) {
-    const int64_t n = c->dim[0];
-    for (int64_t b = 0; b < c->n; b++)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < i; j++) x[(b * n + i) * n + j] = x[(b * n + j) * n + i];
 }
 /* The guess density scaled by up to 2 %: a density that is positive everywhere. */
 static void fill(const t_case *c, double *x) {
-    setup        *s  = c->user;
-    const int64_t nn = c->dim[0] * c->dim[0];
-    double       *f  = t_host(nn);
-    for (int64_t b = 0; b < c->n; b++) {
-        const double scale = 1.0 + 0.02 * x[b * nn];
-        t_get(c->ctx, f, s->pool.ts->P0 + s->slot[b] * nn, nn);
-        for (int64_t i = 0; i < nn; i++) x[b * nn + i] = scale * f[i];
-    }
-    free(f);
+    t_waters_fill(c, ((const t_waters *)c->user)->pool.ts->P0, 0.0, 0.02, x);
 }
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
-    return ks_fock_fwd(c->ctx, &((setup *)c->user)->batch, in[0], NULL, out[0], out[1]);
+    return ks_fock_fwd(c->ctx, t_waters_batch(c), in[0], NULL, out[0], out[1]);
 }
 /* E_bar enters through dE/dP = F, as in the refinement. */
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
-    const ks_batch *b  = &((setup *)c->user)->batch;
+    const ks_batch *b  = t_waters_batch(c);
     const int64_t   nn = c->dim[0] * c->dim[0];
     ks_status       st = KS_OK;
     if (!in_bar[0]) return KS_OK;
@@ -65,7 +29,7 @@ done:
     return st;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
-    const ks_batch *b = &((setup *)c->user)->batch;
+    const ks_batch *b = t_waters_batch(c);
     return k == 0 ? ks_fock_fwd(c->ctx, b, NULL, NULL, out[0], out[1])
                   : ks_fock_fwd(c->ctx, NULL, in[0], NULL, out[0], out[1]);
 }
@@ -74,8 +38,8 @@ static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
 static void test_routes(ks_ctx *ctx) {
     t_pool        p = t_pool_make(ctx, "def2-svp", "pbe", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
     const int64_t n = p.sys->n_ao, nn = n * n;
-    int32_t       slot[1] = {0};
-    ks_segment    seg     = {p.ts, 1, slot};
+    const int32_t first   = 0;
+    ks_segment    seg     = {p.ts, 1, t_slots(ctx, 1, &first)};
     ks_batch      batch   = {1, &seg};
     double *F = t_dev(ctx, nn), *P = t_dev(ctx, nn), *C = t_dev(ctx, nn), *eps = t_dev(ctx, n), *E = t_dev(ctx, 1),
            *a = t_host(nn), *b = t_host(nn), e[2];
@@ -90,6 +54,7 @@ static void test_routes(ks_ctx *ctx) {
     free(a), free(b);
     ks_mem_free(ctx, (void **)&F), ks_mem_free(ctx, (void **)&P), ks_mem_free(ctx, (void **)&C),
         ks_mem_free(ctx, (void **)&eps), ks_mem_free(ctx, (void **)&E);
+    ks_mem_free(ctx, (void **)&seg.slot);
     t_pool_drop(&p);
 }
 
@@ -99,12 +64,12 @@ int main(int argc, char **argv) {
                             .n_size = 3,
                             .sizes  = {0, 1, 3},
                             .build  = build,
-                            .drop   = drop,
+                            .drop   = t_waters_drop,
                             .fwd    = fwd,
                             .adj    = adj,
                             .bad    = bad,
                             .n_bad  = 2,
-                            .in     = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = symmetric}},
+                            .in     = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
                             .out    = {{.name = "F", .diff = 1, .tol = 1e-11}, {.name = "E", .diff = 1, .tol = 1e-11}}};
     ks_ctx           *ctx;
     t_op_init(argc, argv);

@@ -6,6 +6,7 @@
  * energy is -75 Ha with rounding of 1e-13, so a derivative of 1e-4 through a well-converging scheme is known to 1e-7;
  * measured errors are in the log. */
 #include "scf_case.h"
+#include "op_driver.h"
 
 static const double LIMIT = 3e-7; /* largest error measured: 1e-7 (damped); a planted 1e-6 must exceed it */
 
@@ -125,11 +126,11 @@ static void run(ks_ctx *ctx, ks_batch *batch, const char *name, int wide, int n_
 
 int main(int argc, char **argv) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options opt = {argc > 1 ? argv[1] : "cpu", 1}; /* too small to share between threads */
     double               pos[18];
     const int32_t        slots[2]  = {1, 0};
     const int32_t        charge[1] = {-2}; /* other occupations than the neutral frame of the same segment */
-    T_OK(ks_ctx_create(&opt, &ctx));
+    t_op_init(argc, argv);
+    ctx           = t_op_ctx(1); /* too small to share between threads */
     int32_t *slot = t_slots(ctx, 2, slots);
     t_moved(T_WATER_POS, 3, 2, 1, pos);
     t_pool     water  = t_pool_make(ctx, "sto-3g", "b3lyp5", 0, 3, T_WATER_Z, 2, pos, NULL);

@@ -1,59 +1,22 @@
 /* test_refine.c -- the refinement object: options, masks, batches against single frames, warm steps, the nine checks
  * of two schemes. Values of all schemes: unit.scf (stored answers); gradients of all schemes: op.loss. */
-#include "scf_case.h"
-#include "op_driver.h"
-
-typedef struct setup {
-    t_pool     pool;
-    int32_t    slot[2];
-    ks_segment seg;
-    ks_batch   batch;
-    ks_refine *refine;
-} setup;
+#include "scf_op.h"
 
 static ks_refine_options g_kind;
 
 static ks_status build(t_case *c) {
-    setup  *s = calloc(1, sizeof *s);
-    double  pos[18];
-    int64_t nn;
-    t_moved(T_WATER_POS, 3, 2, 5, pos);
-    s->pool    = t_pool_make(c->ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL);
-    s->slot[0] = 1;
-    s->seg     = (ks_segment){s->pool.ts, c->n, s->slot};
-    s->batch   = (ks_batch){1, &s->seg};
+    t_waters     *s  = t_waters_open(c, "lda", 2, 5);
+    const int64_t nn = s->pool.sys->n_ao * s->pool.sys->n_ao;
     T_OK(ks_refine_create(c->ctx, &g_kind, &s->refine));
-    c->user       = s;
-    nn            = s->pool.sys->n_ao * s->pool.sys->n_ao;
     c->in_size[0] = c->out_size[0] = c->out_size[1] = c->out_size[2] = c->n * nn;
     c->out_size[3]                                                   = c->n;
-    c->dim[0]                                                        = s->pool.sys->n_ao;
     return KS_OK;
 }
-static void drop(t_case *c) {
-    setup *s = c->user;
-    ks_refine_destroy(&s->refine);
-    t_pool_drop(&s->pool);
-    free(s);
-}
-static void symmetric(const t_case *c, double *x) {
-    const int64_t n = c->dim[0];
-    for (int64_t b = 0; b < c->n; b++)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < i; j++) x[(b * n + i) * n + j] = x[(b * n + j) * n + i];
-}
 static void fill(const t_case *c, double *x) {
-    setup        *s  = c->user;
-    const int64_t nn = c->dim[0] * c->dim[0];
-    double       *f  = t_host(nn);
-    for (int64_t b = 0; b < c->n; b++) {
-        t_get(c->ctx, f, s->pool.ts->F0 + s->slot[b] * nn, nn);
-        for (int64_t i = 0; i < nn; i++) x[b * nn + i] = f[i] + 0.1 * x[b * nn + i];
-    }
-    free(f);
+    t_waters_fill(c, ((const t_waters *)c->user)->pool.ts->F0, 0.1, 0.0, x);
 }
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
-    setup           *s  = c->user;
+    t_waters           *s  = c->user;
     ks_status        st = KS_OK;
     ks_refine_result r;
     KS_TRY(ks_refine_fwd(c->ctx, s->refine, &s->batch, in[0], 1, &r));
@@ -71,7 +34,7 @@ done:
 }
 /* The object keeps what the adjoint needs of its last forward, so that one is repeated here. */
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
-    setup           *s  = c->user;
+    t_waters           *s  = c->user;
     ks_status        st = KS_OK;
     ks_refine_result r;
     (void)saved;
@@ -82,7 +45,7 @@ done:
     return st;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
-    setup           *s = c->user;
+    t_waters           *s = c->user;
     ks_refine_result r;
     (void)out;
     return k == 0 ? ks_refine_fwd(c->ctx, s->refine, &s->batch, NULL, 1, &r)
@@ -125,7 +88,8 @@ static void test_mixed_and_masks(ks_ctx *ctx, ks_refine_kind kind) {
     t_moved(T_WATER_POS, 3, 2, 6, pos);
     t_pool water                     = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL),
            hcn                       = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
-    int32_t                 slots[3] = {first[0], first[1], 0};
+    const int32_t           host[3]  = {first[0], first[1], 0};
+    int32_t                *slots    = t_slots(ctx, 3, host);
     ks_segment              segs[2]  = {{water.ts, 2, slots}, {hcn.ts, 1, slots + 2}};
     ks_batch                batch    = {2, segs};
     const ks_refine_options opt      = {kind, 0};
@@ -202,6 +166,7 @@ static void test_mixed_and_masks(ks_ctx *ctx, ks_refine_kind kind) {
     free(h), free(w), free(clean), free(got);
     ks_mem_free(ctx, (void **)&H0), ks_mem_free(ctx, (void **)&bar), ks_mem_free(ctx, (void **)&E_bar);
     ks_refine_destroy(&r), ks_refine_destroy(&alone);
+    ks_mem_free(ctx, (void **)&slots);
     t_pool_drop(&water), t_pool_drop(&hcn);
 }
 
@@ -215,7 +180,7 @@ int main(int argc, char **argv) {
                       .sizes     = {0, 1},
                       .flags     = T_NOISY,
                       .build     = build,
-                      .drop      = drop,
+                      .drop      = t_waters_drop,
                       .fwd       = fwd,
                       .adj       = adj,
                       .bad       = bad,
@@ -224,7 +189,7 @@ int main(int argc, char **argv) {
                       .grad_tol  = 1e-7,
                       .trials    = 1,
                       .max_fault = 20,
-                      .in        = {{.name = "H0", .diff = 1, .fill = fill, .project = symmetric}},
+                      .in        = {{.name = "H0", .diff = 1, .fill = fill, .project = t_waters_symmetric}},
                       .out       = {{.name = "H", .diff = 1, .tol = 1e-9},
                                     {.name = "P", .diff = 1, .tol = 1e-9},
                                     {.name = "F", .diff = 1, .tol = 1e-9},

@@ -3,6 +3,7 @@
 #include "backend_cuda.h"
 #include "ops/grid_ops.h"
 #include "ops/net_ops.h"
+#include "ops/optim_ops.h"
 
 static const ks_ops_grid ks_ops_grid_cuda = {
     .build   = ks_grid_build_cuda,
@@ -13,8 +14,24 @@ static const ks_ops_grid ks_ops_grid_cuda = {
 };
 
 static const ks_ops_net ks_ops_net_cuda = {
-    .layer_norm_fwd = ks_layer_norm_fwd_cuda,
-    .layer_norm_adj = ks_layer_norm_adj_cuda,
+    .layer_norm_fwd         = ks_layer_norm_fwd_cuda,
+    .layer_norm_adj         = ks_layer_norm_adj_cuda,
+    .embedding_fwd          = ks_embedding_fwd_cuda,
+    .embedding_adj          = ks_embedding_adj_cuda,
+    .gram_fwd               = ks_gram_fwd_cuda,
+    .gram_adj               = ks_gram_adj_cuda,
+    .frame_fwd              = ks_frame_fwd_cuda,
+    .position_fwd           = ks_position_fwd_cuda,
+    .rotate_fwd             = ks_rotate_fwd_cuda,
+    .rotate_adj             = ks_rotate_adj_cuda,
+    .cholesky_transform_fwd = ks_cholesky_transform_fwd_cuda,
+    .bias_fwd               = ks_bias_fwd_cuda,
+};
+
+static const ks_ops_optim ks_ops_optim_cuda = {
+    .sum_squares  = ks_sum_squares_cuda,
+    .clip         = ks_clip_cuda,
+    .adamw_update = ks_adamw_update_cuda,
 };
 
 const ks_backend ks_backend_cuda = {
@@ -41,4 +58,5 @@ const ks_backend ks_backend_cuda = {
     .join         = ks_cuda_join,
     .grid         = &ks_ops_grid_cuda,
     .net          = &ks_ops_net_cuda,
+    .optim        = &ks_ops_optim_cuda,
 };

@@ -3,7 +3,9 @@
 #define KS_BACKEND_CUDA_H
 #include <stdint.h>
 #include "core/backend.h"
+#include "ksgrad/frame.h"
 #include "ksgrad/grid.h"
+#include "ksgrad/optim.h"
 #include "ksgrad/params.h"
 #include "ksgrad/system.h"
 
@@ -64,6 +66,40 @@ ks_status ks_layer_norm_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n,
 ks_status ks_layer_norm_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,
                                  const void *gain, const void *stat, const void *y_bar, void *x_bar, void *gain_bar,
                                  void *shift_bar);
+
+/* cuda/ops/embed.cu */
+ks_status ks_embedding_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_atom,
+                                int64_t n_kind, int64_t d, double scale, const int32_t *kind, const int32_t *atom,
+                                const void *table, const void *u, void *x);
+ks_status ks_embedding_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_atom,
+                                int64_t n_kind, int64_t d, double scale, const int32_t *kind, const int32_t *atom,
+                                const void *x_bar, void *table_bar, void *u_bar);
+ks_status ks_gram_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_atom,
+                           int64_t d, const int32_t *atom, const void *u, void *bias, void *g, void *top);
+ks_status ks_gram_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_atom,
+                           int64_t d, const int32_t *atom, const void *u, const void *g, const void *top,
+                           const void *bias_bar, void *u_bar);
+
+/* cuda/ops/frame.cu, frame_cholesky.cu */
+ks_status ks_frame_fwd_cuda(ks_ctx *ctx, ks_frame_kind kind, int64_t n_frame, int64_t n_atom, const int32_t *Z,
+                            const double *ref, const int32_t bond[3], const double *pos, const int32_t *slot,
+                            double *rot, double *pos_out);
+ks_status ks_position_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_atom, const double *pos,
+                               void *feature);
+ks_status ks_rotate_fwd_cuda(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *blocks, int inverse, const double *rot,
+                             const double *M, const int32_t *slot, double *out);
+ks_status ks_rotate_adj_cuda(ks_ctx *ctx, int64_t n_frame, const ks_ao_blocks *blocks, int inverse, const double *rot,
+                             const double *out_bar, double *M_bar);
+ks_status ks_cholesky_transform_fwd_cuda(ks_ctx *ctx, int64_t n_frame, int64_t n, double *S, double *H);
+ks_status ks_bias_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n, const double *M,
+                           void *bias);
+
+/* cuda/ops/optim.cu */
+ks_status ks_sum_squares_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, double *sum);
+ks_status ks_clip_cuda(ks_ctx *ctx, double clip, double n_frame, const double *sum_squares, const double *n_counted,
+                       double *state);
+ks_status ks_adamw_update_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
+                               const double *state, const void *g, void *p, void *m, void *v);
 
 #ifdef __cplusplus
 }

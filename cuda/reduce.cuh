@@ -19,4 +19,19 @@ template <typename T> static __device__ __forceinline__ T ks_block_sum(T v, T *s
     if (warp == 0) v = ks_warp_sum(lane < n_warp ? shared[lane] : T(0));
     return v;
 }
+
+/* Largest of a block of up to 1024 threads (a multiple of 32), in all of them; a NaN is left out unless all before it
+ * are. shared as above. Also a barrier for what the threads wrote before. */
+template <typename T> static __device__ __forceinline__ T ks_block_max(T v, T *shared) {
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, n_warp = blockDim.x / 32;
+    for (int step = 16; step > 0; step /= 2) {
+        const T other = __shfl_xor_sync(0xffffffffu, v, step);
+        if (other > v) v = other;
+    }
+    if (lane == 0) shared[warp] = v;
+    __syncthreads();
+    for (unsigned k = 0; k < n_warp; k++)
+        if (shared[k] > v) v = shared[k];
+    return v;
+}
 #endif

@@ -5,7 +5,7 @@
 #include "op_frames.h"
 
 #define PREC(c) ((c)->op->in[0].type == T_F32 ? KS_FP32 : KS_FP64)
-enum { ATOMS = 5, KINDS = 7, D = 70, B = 3 };
+enum { ATOMS = 5, KINDS = 7, D = 37, B = 3 };
 static const double k_scale = 0.25;
 
 static void fill_kind(const t_case *c, double *x) {
@@ -63,8 +63,8 @@ static void test_index_limits(void) {
 int main(int argc, char **argv) {
 #define OP(t)                                                                                                          \
     {                                                                                                                  \
-        .name = "embedding " #t, .flags = T_LINEAR, .n = 40, .build = build, .fwd = fwd, .adj = adj, .golden = golden, \
-        .bad = bad, .n_bad = 4,                                                                                        \
+        .name = "embedding " #t, .flags = T_LINEAR, .n = 40, .n_size = 6, .sizes = {0, 1, 31, 32, 33, 90},             \
+        .build = build, .fwd = fwd, .adj = adj, .golden = golden, .bad = bad, .n_bad = 4,                              \
         .in  = {{.name = "table", .type = t, .diff = 1},                                                               \
                 {.name = "u", .type = t, .diff = 1},                                                                   \
                 {.name = "kind", .type = T_I32, .fill = fill_kind},                                                    \

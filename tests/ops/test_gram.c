@@ -4,7 +4,7 @@
 #include "op_frames.h"
 
 #define PREC(c) ((c)->op->in[0].type == T_F32 ? KS_FP32 : KS_FP64)
-enum { ATOMS = 5, D = 70, B = 3 };
+enum { ATOMS = 5, D = 37, B = 3 };
 
 static void fill_atom(const t_case *c, double *x) {
     for (int64_t t = 0; t < c->n; t++) x[t] = (double)(t * ATOMS / c->n);
@@ -63,7 +63,7 @@ static void zero_golden(const t_case *c, double *const in[], double *const ref[]
 int main(int argc, char **argv) {
 #define OP(title, t, f, g, d)                                                                                          \
     {                                                                                                                  \
-        .name = title " " #t, .n = 24, .n_size = 5, .sizes = {0, 1, 31, 33, 70}, .build = build, .fwd = fwd,           \
+        .name = title " " #t, .n = 24, .n_size = 5, .sizes = {0, 1, 31, 33, 40}, .build = build, .fwd = fwd,           \
         .adj = d ? adj : NULL, .golden = g, .bad = bad, .n_bad = 2,                                                    \
         .in  = {{.name = "u", .type = t, .diff = d, .fill = f}, {.name = "atom", .type = T_I32, .fill = fill_atom}},   \
         .out = {                                                                                                       \

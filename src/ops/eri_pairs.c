@@ -4,32 +4,15 @@
  *   bra  2 pi^(5/2) / p * c_a c_b * sum_cart E_t E_u E_v          ket  the same * (-1)^(t+u+v) / (2 pi^(5/2))
  * so that (ab|cd) = sum E_bra E_ket R_{t+t',u+u',v+v'} with R carrying (p+q)^(-1/2). A function (m, m) of a shell paired
  * with itself carries the factor 1/2 of i = j.
- *
- * Bound of a primitive pair: Coulomb self-energies of its Hermite functions and the triangle and Cauchy-Schwarz
- * inequalities, b = max_f sum |c| (2 pi^(5/2) / (p^2 (2p)^(1/2)) (2t-1)!!(2u-1)!!(2v-1)!! p^n / (2n+1))^(1/2), n = t+u+v:
- * a primitive integral is never larger than the product of two bounds. */
+ * Bounds: pointwise/eri_pair.h. */
 #include <string.h>
 #define KS_LANE_SCALAR
 #include "ops/eri.h"
-#include "pointwise/hermite.h"
-#include "pointwise/hermite_terms.h"
-
-#define TWO_PI_52 34.986836655249725
-
-typedef struct term {
-    uint8_t t, u, v;
-} term;
-#define X(t, u, v) {t, u, v},
-static const term term_ss[] = {KS_TERMS_SS(X)}, term_ps[] = {KS_TERMS_PS(X)}, term_pp[] = {KS_TERMS_PP(X)},
-                  term_ds[] = {KS_TERMS_DS(X)}, term_dp[] = {KS_TERMS_DP(X)}, term_dd[] = {KS_TERMS_DD(X)};
-#undef X
-static const int start_ss[] = {KS_TERM_START_SS}, start_ps[] = {KS_TERM_START_PS}, start_pp[] = {KS_TERM_START_PP},
-                 start_ds[] = {KS_TERM_START_DS}, start_dp[] = {KS_TERM_START_DP}, start_dd[] = {KS_TERM_START_DD};
-static const term *const class_term[KS_N_CLASS]  = {term_ss, term_ps, term_pp, term_ds, term_dp, term_dd};
-static const int *const  class_start[KS_N_CLASS] = {start_ss, start_ps, start_pp, start_ds, start_dp, start_dd};
+#include "pointwise/eri_pair.h"
 
 enum { RECORD_MAX = KS_PAIR_GEOM + 391 };
-_Static_assert(sizeof term_dd / sizeof *term_dd == 391 && sizeof term_dp / sizeof *term_dp == 122, "term counts");
+_Static_assert(sizeof ks_term_dd / sizeof *ks_term_dd == 391 && sizeof ks_term_dp / sizeof *ks_term_dp == 122,
+               "term counts");
 
 int64_t ks_eri_table_bytes(const ks_eri_plan *plan) {
     int64_t n = 0;
@@ -72,44 +55,16 @@ done:
 /* One record; returns its bound. */
 static double primitive_pair(int cls, double a, double b, double cc, const double A[3], const double B[3],
                              double *rec) {
-    static const double odd_fact[5] = {1.0, 1.0, 3.0, 15.0, 105.0}; /* (2t-1)!! */
-    const int           la = ks_class_la[cls], lb = ks_class_lb[cls];
-    const double        p = a + b, ab[3] = {A[0] - B[0], A[1] - B[1], A[2] - B[2]};
-    const double        self = TWO_PI_52 / (p * p * sqrt(2.0 * p));
-    const term         *tm   = class_term[cls];
-    ks_hermite_axis     E[3];
-    double              bound = 0.0, *out = rec + KS_PAIR_GEOM, pn[5] = {1.0, p, p * p, p * p * p, p * p * p * p};
-    rec[0] = p;
-    for (int d = 0; d < 3; d++) {
-        rec[1 + d] = (a * A[d] + b * B[d]) / p;
-        ks_hermite_e(la, lb, p, -b / p * ab[d], a / p * ab[d], d ? 1.0 : cc, E[d]);
+    const uint16_t  *start = ks_class_starts(cls);
+    ks_eri_prim_pair g;
+    double           bound = 0.0;
+    ks_eri_pair_open(cls, a, b, cc, A, B, &g);
+    rec[0] = g.p;
+    for (int d = 0; d < 3; d++) rec[1 + d] = g.P[d];
+    for (int f = 0; f < ks_class_n_fn[cls]; f++) {
+        const double x = ks_eri_pair_function(cls, f, &g, KS_TWO_PI_52, 1, rec + KS_PAIR_GEOM + start[f]);
+        if (x > bound) bound = x;
     }
-    for (int ma = 0, f = 0; ma < 2 * la + 1; ma++)
-        for (int mb = 0; mb < 2 * lb + 1; mb++, f++) {
-            ks_sph_term sa[3], sb[3];
-            const int   na = ks_sph_terms(la, ma, sa), nb = ks_sph_terms(lb, mb, sb);
-            const int   n   = class_start[cls][f + 1] - class_start[cls][f];
-            double      sum = 0.0;
-            memset(out, 0, (size_t)n * sizeof *out);
-            for (int x = 0; x < na; x++)
-                for (int y = 0; y < nb; y++) {
-                    int i[3], j[3];
-                    ks_cart_power(la, sa[x].cart, i);
-                    ks_cart_power(lb, sb[y].cart, j);
-                    const double *ex = E[0][i[0]][j[0]], *ey = E[1][i[1]][j[1]], *ez = E[2][i[2]][j[2]];
-                    for (int k = 0; k < n; k++)
-                        out[k] += sa[x].coef * sb[y].coef * ex[tm[k].t] * ey[tm[k].u] * ez[tm[k].v];
-                }
-            for (int k = 0; k < n; k++) {
-                const int deg = tm[k].t + tm[k].u + tm[k].v;
-                sum += fabs(out[k]) *
-                       sqrt(self * odd_fact[tm[k].t] * odd_fact[tm[k].u] * odd_fact[tm[k].v] * pn[deg] / (2 * deg + 1));
-            }
-            if (sum > bound) bound = sum;
-            for (int k = 0; k < n; k++) out[k] *= TWO_PI_52 / p;
-            out += n;
-            tm += n;
-        }
     return bound;
 }
 
@@ -119,6 +74,7 @@ static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_er
     const ks_eri_shell *I = &plan->shell[q->I], *J = &plan->shell[q->J];
     const double       *A = pos + 3 * I->atom, *B = pos + 3 * J->atom;
     const int           stride = KS_PAIR_GEOM + ks_class_n_term[q->cls];
+    const uint16_t     *start  = ks_class_starts(q->cls);
     const double ab2 = (A[0] - B[0]) * (A[0] - B[0]) + (A[1] - B[1]) * (A[1] - B[1]) + (A[2] - B[2]) * (A[2] - B[2]);
     double       rec[RECORD_MAX];
     int32_t      n = 0;
@@ -126,7 +82,7 @@ static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_er
         for (int32_t m = 0; m < J->n_prim; m++) {
             const double a = I->exponent[k], b = J->exponent[m];
             const double cc = I->coef[k] * J->coef[m] * exp(-a * b / (a + b) * ab2);
-            const double x  = fabs(cc) > 1e-300 ? primitive_pair(q->cls, a, b, cc, A, B, rec) : 0.0;
+            const double x  = fabs(cc) > KS_ERI_MIN_COEF ? primitive_pair(q->cls, a, b, cc, A, B, rec) : 0.0;
             int32_t      i  = n;
             if (x < 1e-3 * KS_ERI_THRESHOLD) continue;
             while (i > 0 && bound[i - 1] < x) i--;
@@ -139,7 +95,7 @@ static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_er
     if (q->I == q->J) /* i = j */
         for (int32_t i = 0; i < n; i++)
             for (int m = 0, w = 2 * I->l + 1; m < w; m++)
-                for (int k = class_start[q->cls][m * w + m]; k < class_start[q->cls][m * w + m + 1]; k++)
+                for (int k = start[m * w + m]; k < start[m * w + m + 1]; k++)
                     prim[i * stride + KS_PAIR_GEOM + k] *= 0.5;
     return n;
 }
@@ -150,7 +106,7 @@ static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *
     const int          lanes = plan->isa->lanes, n_fn = ks_class_n_fn[cls], n_term = ks_class_n_term[cls];
     const int          stride = KS_PAIR_GEOM + n_term, q0 = plan->class_pair[cls];
     const ks_eri_pair *pair = plan->pair + q0;
-    const term        *tm   = class_term[cls];
+    const uint16_t    *tm   = ks_class_terms(cls);
     int32_t            order[128];
     for (int32_t i = 0; i < g->n; i++) {
         const int32_t q = g->first - q0 + i;
@@ -190,7 +146,8 @@ static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *
                 dst += KS_PAIR_GEOM * lanes;
                 src += KS_PAIR_GEOM;
                 for (int c = 0; c < n_term; c++) {
-                    const double sign = (tm[c].t + tm[c].u + tm[c].v) & 1 ? -1.0 / TWO_PI_52 : 1.0 / TWO_PI_52;
+                    const int    deg  = (tm[c] & 15) + (tm[c] >> 4 & 15) + (tm[c] >> 8);
+                    const double sign = (deg & 1 ? -1.0 : 1.0) / KS_TWO_PI_52;
                     dst[c * lanes]    = some ? sign * src[c] : 0.0;
                 }
             }

@@ -10,6 +10,9 @@
 #include "core/lane.h"
 
 enum { KS_BOYS_PER_UNIT = 16, KS_BOYS_ROW = 8, KS_BOYS_L_MAX = 10 };
+#ifndef KS_BOYS_STRIDE /* doubles between rows: another one for a copy of the table, with scalar lanes only */
+#define KS_BOYS_STRIDE KS_BOYS_ROW
+#endif
 
 /* Last row + 1 of order L: T = 36 + 2.5 L is the middle of the last row. */
 #define KS_BOYS_N_ROW(L) (36 * KS_BOYS_PER_UNIT + (5 * KS_BOYS_PER_UNIT / 2) * (L) + 1)
@@ -21,7 +24,7 @@ enum { KS_BOYS_PER_UNIT = 16, KS_BOYS_ROW = 8, KS_BOYS_L_MAX = 10 };
 #if KS_LANES == 1
 KS_LANE_FN int  ks_boys_any(ks_lane_i mask) { return ks_lane_any(mask); }
 KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
-    const double *r = table + (int)row * KS_BOYS_ROW;
+    const double *r = table + (int)row * KS_BOYS_STRIDE;
     for (int c = 0; c < 8; c++) out[c] = r[c];
 }
 #elif defined(__AVX2__)
@@ -74,7 +77,11 @@ KS_LANE_FN void ks_boys_rows(const double *table, ks_lane row, ks_lane out[8]) {
 #endif
 
 /* 1 / sqrt(x), x > 0 */
+#ifdef __CUDA_ARCH__
+KS_LANE_FN ks_lane ks_lane_rsqrt(ks_lane x) { return rsqrt(x); }
+#else
 KS_LANE_FN ks_lane ks_lane_rsqrt(ks_lane x) { return ks_lane_set(1.0) / ks_lane_sqrt(x); }
+#endif
 
 /* F[0..L]; table: the one of order L (first row KS_BOYS_FIRST(L)). T >= 0. */
 KS_LANE_FN void ks_boys(int L, const double *table, ks_lane T, ks_lane *F) {

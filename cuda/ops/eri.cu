@@ -1,59 +1,53 @@
-/* eri.cu -- two-electron integrals (ps|ps), one quartet per thread: the pilot of the ERI classes. CPU twin:
- * src/ops/eri_lanes.c. Test: tests/gpu/test_eri_class.c. Formula and tables: src/pointwise/eri_class.h
- * (McMurchie-Davidson).
- *   out[bra function][ket function] = sum over primitive pairs of E_bra E_ket (p+q)^(-1/2) R_{tuv + t'u'v'}
- * A warp has one bra pair (uniform loads) and a block of 32 ket pairs (coalesced loads), so all its threads run the
- * same loops; the primitives of a block end together at the bound. The host orders kets by size. No shared memory, no
- * atomics: bitwise repeatable. Pair tables are made by the CPU code (src/ops/eri_pairs.c) and copied once per geometry.
- * Budget: 327 flop a primitive quartet, 72 bytes written a quartet. Uracil, def2-SVP: 205,120 quartets (3.37 M
- * primitive quartets before the bound, about half after): 0.55 GFLOP, 15 MB: at 35 % of 34 TFLOP/s 0.05 ms on an H200.
- * 118 registers (sm_80), 120 (sm_90), no stack. The store and the other 20 classes follow this file; eri_build stays
- * an empty slot until they are there. Not run on a GPU yet. */
-#include "../common.cuh"
-#include "cuda/eri_tables.h"
-#include "pointwise/eri_class.h"
+/* eri.cu -- two-electron integrals into the pool, for batches of frames: s, p and d shells, 21 classes.
+ *
+ * The design is in eri_cuda.cuh; the kernels are eri_thread.cuh (12 classes, one quartet per thread) and eri_team.cuh (9
+ * classes, a block of warps per bra pair and 32 kets). A call makes the pair records of its frames and then launches once
+ * for each class over (frame, tile, part of the ket functions); a block takes every gridDim.x-th tile. CPU twin:
+ * src/ops/eri_cpu.c, eri_lanes.c. Tests: tests/gpu/test_eri_class.c, tests/ops/test_eri.c.
+ * No atomics: each place of the store is written once, by the same sum in the same order whatever the batch: bitwise
+ * repeatable. Nothing is read by the host; loop lengths come from the system, their early ends from the bounds.
+ */
+#include "eri_cuda.cuh"
 
-enum {
-    CLASS_PS = 1,
-    N_FN     = KS_CLASS_FN(CLASS_PS),
-    N_TERM   = KS_CLASS_TERM(CLASS_PS),
-    RECORD   = KS_ERI_GEOM + N_TERM,
-    THREADS  = 128
-};
+enum { TABLE_BYTES = 256 << 20 /* pair records of as many frames at a time as fit in this, at least one */ };
 
-/* out [bra pair][ket block][bra function][ket function][32] */
-static __global__ void __launch_bounds__(THREADS)
-    eri_psps_k(ks_eri_class_cuda t, const double *__restrict__ boys, double *__restrict__ out) {
-    const int64_t lane = threadIdx.x % 32, step = (int64_t)gridDim.x * (THREADS / 32);
-    for (int64_t w = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32; w < (int64_t)t.n_pair * t.n_block;
-         w += step) {
-        const int64_t    b = w / t.n_block, k = w % t.n_block;
-        const ks_eri_bra bra = {t.n_prim[b], t.prim + (int64_t)t.first[b] * RECORD, t.bound + t.first[b]};
-        const double    *ket = t.lane + (int64_t)t.lane_first[k] * RECORD * 32 + lane,
-                     *bound  = t.lane_bound + t.lane_first[k];
-        double sum[N_FN * N_FN], one[N_FN * N_FN], cube[27], record[RECORD];
-        for (int f = 0; f < N_FN * N_FN; f++) sum[f] = 0.0;
-        for (int q = 0; q < t.lane_prim[k] && bra.n_prim > 0; q++) {
-            for (int c = 0; c < RECORD; c++) record[c] = ket[((int64_t)q * RECORD + c) * 32];
-            const ks_eri_ket single = {1, record, bound + q};
-            if (!ks_eri_class(CLASS_PS, CLASS_PS, &bra, &single, boys, KS_ERI_CUDA_THRESHOLD, cube, one))
-                break; /* bounds fall */
-            for (int f = 0; f < N_FN * N_FN; f++) sum[f] += one[f];
-        }
-        for (int fb = 0; fb < N_FN; fb++)
-            for (int fk = 0; fk < N_FN; fk++) out[((w * N_FN + fb) * N_FN + fk) * 32 + lane] = sum[fk * N_FN + fb];
-    }
+/* Doubles of scratch of one frame. */
+static int64_t frame_scratch(const ks_eri_device *d) {
+    int64_t n = 0;
+    for (int c = 0; c < KS_N_CLASS; c++)
+        n += (int64_t)d->c[c].n_row * (KS_ERI_GEOM + KS_CLASS_TERM(c) + 1 + KS_CLASS_FN(c)) * KS_WARP;
+    return n;
 }
 
-extern "C" ks_status ks_eri_psps_cuda(ks_ctx *ctx, const ks_eri_class_cuda *t, double *out) {
-    ks_status st = KS_OK;
-    ks_cuda  *cu = (ks_cuda *)ctx->state;
-    KS_CHECK(t->cls == CLASS_PS, KS_ERR_UNSUPPORTED,
-             "two-electron integrals of class %d have no kernel on backend cuda", t->cls);
-    if ((int64_t)t->n_pair * t->n_block == 0) return KS_OK;
-    KS_LAUNCH(eri_psps_k, ks_blocks((int64_t)t->n_pair * t->n_block, THREADS / 32, 64 * cu->n_sm), THREADS, 0,
-              cu->stream, *t, t->boys, out);
-    KS_LAUNCHED(cu);
+extern "C" ks_status ks_eri_build_cuda(ks_ctx *ctx, void *impl, int64_t n_frame, const int32_t *slot,
+                                       const double *pos) {
+    ks_status           st    = KS_OK;
+    const ks_eri_cuda  *e     = (const ks_eri_cuda *)impl;
+    ks_cuda            *cu    = ks_cuda_of(ctx);
+    ks_arena           *arena = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark  = ks_arena_get_mark(arena);
+    ks_eri_device       d     = e->tables->device;
+    int64_t             n_at_once = TABLE_BYTES / (frame_scratch(&d) * (int64_t)sizeof(double)), n_raw = 0;
+    double             *raw       = NULL;
+    n_at_once                     = n_at_once < 1 ? 1 : ks_min64(n_at_once, n_frame);
+    for (int c = 0; c < KS_N_CLASS; c++) {
+        const int64_t n = n_at_once * d.c[c].n_row * KS_WARP;
+        KS_TRY(KS_TAKE(arena, d.c[c].record, n * (KS_ERI_GEOM + KS_CLASS_TERM(c))));
+        KS_TRY(KS_TAKE(arena, d.c[c].bound, n));
+        n_raw += n * KS_CLASS_FN(c);
+    }
+    KS_TRY(KS_TAKE(arena, raw, n_raw));
+    for (int64_t f = 0; f < n_frame; f += n_at_once) {
+        const int64_t    n   = ks_min64(n_at_once, n_frame - f);
+        const ks_eri_job job = {n, slot ? slot + f : NULL, f, e->store, e->n_pair, e->ld};
+        KS_TRY(ks_eri_pairs_cuda(cu, &d, n, pos + f * 3 * d.n_atom, raw));
+        KS_TRY(ks_eri_ss_cuda(cu, &d, &job));
+        KS_TRY(ks_eri_ps_cuda(cu, &d, &job));
+        KS_TRY(ks_eri_pp_cuda(cu, &d, &job));
+        KS_TRY(ks_eri_dp_cuda(cu, &d, &job));
+        KS_TRY(ks_eri_dd_cuda(cu, &d, &job));
+    }
 done:
+    ks_arena_release(arena, mark);
     return st;
 }

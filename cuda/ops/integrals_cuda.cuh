@@ -25,14 +25,4 @@ static inline int64_t ks_pair_ld(int64_t n_pair) { return (n_pair + KS_PAIR_ALIG
 static __host__ __device__ inline int64_t ks_pair_index(int64_t i, int64_t j) {
     return i >= j ? i * (i + 1) / 2 + j : j * (j + 1) / 2 + i;
 }
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-KS_NODISCARD ks_status ks_eri_tables_cuda_create(ks_ctx *ctx, const ks_system *sys, ks_eri_tables_cuda **out);
-void                   ks_eri_tables_cuda_destroy(ks_ctx *ctx, ks_eri_tables_cuda **tables); /* accepts NULL */
-ks_eri_order_cuda      ks_eri_tables_cuda_order(const ks_eri_tables_cuda *tables);
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -21,15 +21,15 @@ static int64_t frame_scratch(const ks_eri_device *d) {
 
 extern "C" ks_status ks_eri_build_cuda(ks_ctx *ctx, void *impl, int64_t n_frame, const int32_t *slot,
                                        const double *pos) {
-    ks_status           st    = KS_OK;
-    const ks_eri_cuda  *e     = (const ks_eri_cuda *)impl;
-    ks_cuda            *cu    = ks_cuda_of(ctx);
-    ks_arena           *arena = ks_ctx_scratch(ctx);
-    const ks_arena_mark mark  = ks_arena_get_mark(arena);
-    ks_eri_device       d     = e->tables->device;
+    ks_status           st        = KS_OK;
+    const ks_eri_cuda  *e         = (const ks_eri_cuda *)impl;
+    ks_cuda            *cu        = ks_cuda_of(ctx);
+    ks_arena           *arena     = ks_ctx_scratch(ctx);
+    const ks_arena_mark mark      = ks_arena_get_mark(arena);
+    ks_eri_device       d         = e->tables->device;
     int64_t             n_at_once = TABLE_BYTES / (frame_scratch(&d) * (int64_t)sizeof(double)), n_raw = 0;
-    double             *raw       = NULL;
-    n_at_once                     = n_at_once < 1 ? 1 : ks_min64(n_at_once, n_frame);
+    double             *raw = NULL;
+    n_at_once               = n_at_once < 1 ? 1 : ks_min64(n_at_once, n_frame);
     for (int c = 0; c < KS_N_CLASS; c++) {
         const int64_t n = n_at_once * d.c[c].n_row * KS_WARP;
         KS_TRY(KS_TAKE(arena, d.c[c].record, n * (KS_ERI_GEOM + KS_CLASS_TERM(c))));

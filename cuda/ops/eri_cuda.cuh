@@ -183,16 +183,26 @@ static __device__ __forceinline__ void ks_eri_write(const double *V, const int *
  * the tables of eri_class.h would put acc into local memory for the long ones (dp, dd). */
 #define KS_H(t, u, v)                                                                                                  \
     (((t) + (u) + (v)) * ((t) + (u) + (v) + 1) * ((t) + (u) + (v) + 2) / 6 + ((u) + (v)) * ((u) + (v) + 1) / 2 + (v)),
-constexpr uint8_t  ks_h_ss[] = {KS_TERMS_SS(KS_H)}, ks_h_ps[] = {KS_TERMS_PS(KS_H)}, ks_h_pp[] = {KS_TERMS_PP(KS_H)},
-                   ks_h_ds[] = {KS_TERMS_DS(KS_H)}, ks_h_dp[] = {KS_TERMS_DP(KS_H)}, ks_h_dd[] = {KS_TERMS_DD(KS_H)};
+constexpr uint8_t ks_h_ss[] = {KS_TERMS_SS(KS_H)}, ks_h_ps[] = {KS_TERMS_PS(KS_H)}, ks_h_pp[] = {KS_TERMS_PP(KS_H)},
+                  ks_h_ds[] = {KS_TERMS_DS(KS_H)}, ks_h_dp[] = {KS_TERMS_DP(KS_H)}, ks_h_dd[] = {KS_TERMS_DD(KS_H)};
 constexpr uint16_t ks_f_ss[] = {KS_TERM_START_SS}, ks_f_ps[] = {KS_TERM_START_PS}, ks_f_pp[] = {KS_TERM_START_PP},
                    ks_f_ds[] = {KS_TERM_START_DS}, ks_f_dp[] = {KS_TERM_START_DP}, ks_f_dd[] = {KS_TERM_START_DD};
 #undef KS_H
 constexpr int ks_eri_term_h(int c, int k) {
-    return c == 0 ? ks_h_ss[k] : c == 1 ? ks_h_ps[k] : c == 2 ? ks_h_pp[k] : c == 3 ? ks_h_ds[k] : c == 4 ? ks_h_dp[k] : ks_h_dd[k];
+    return c == 0   ? ks_h_ss[k]
+           : c == 1 ? ks_h_ps[k]
+           : c == 2 ? ks_h_pp[k]
+           : c == 3 ? ks_h_ds[k]
+           : c == 4 ? ks_h_dp[k]
+                    : ks_h_dd[k];
 }
 constexpr int ks_eri_term_start(int c, int f) {
-    return c == 0 ? ks_f_ss[f] : c == 1 ? ks_f_ps[f] : c == 2 ? ks_f_pp[f] : c == 3 ? ks_f_ds[f] : c == 4 ? ks_f_dp[f] : ks_f_dd[f];
+    return c == 0   ? ks_f_ss[f]
+           : c == 1 ? ks_f_ps[f]
+           : c == 2 ? ks_f_pp[f]
+           : c == 3 ? ks_f_ds[f]
+           : c == 4 ? ks_f_dp[f]
+                    : ks_f_dd[f];
 }
 template <int C, int K> struct ks_eri_term {
     enum { H = ks_eri_term_h(C, K) };
@@ -219,7 +229,7 @@ static __device__ __forceinline__ void ks_eri_to_bra(const double *coef,
                                                      int step_j, const int (&col)[NF], double *V) {
     if constexpr (B < KS_CLASS_FN(CB)) {
         constexpr int nj = 2 * KS_CLASS_LB(CB) + 1;
-        double       *v = V + B / nj * step_i + B % nj * step_j, s[NF];
+        double       *v  = V + B / nj * step_i + B % nj * step_j, s[NF];
         KS_UNROLL
         for (int f = 0; f < NF; f++) s[f] = v[col[f]];
         ks_eri_to_bra_terms<CB, NF, ks_eri_function<CB, B>::FIRST, ks_eri_function<CB, B>::END>(coef, acc, s);

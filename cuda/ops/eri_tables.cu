@@ -93,10 +93,10 @@ static __global__ void eri_record_k(ks_eri_device d, int64_t n_frame, const doub
         const ks_eri_class_cuda *c     = &d.c[at.cls];
         const int                n_fn = KS_CLASS_FN(at.cls), block = c->row[at.row], first = c->first[block];
         const int64_t            fn_step = (int64_t)n_fn * KS_WARP, n_record = KS_ERI_GEOM + KS_CLASS_TERM(at.cls);
-        const double            *mine    = raw + frame * n * KS_WARP + at.raw - at.f * KS_WARP + lane;
-        const double            *own     = mine - (at.row - first) * fn_step; /* of the block's first row */
-        const double             bound   = row_bound(mine, n_fn);
-        const uint16_t          *start   = ks_class_starts(at.cls);
+        const double            *mine  = raw + frame * n * KS_WARP + at.raw - at.f * KS_WARP + lane;
+        const double            *own   = mine - (at.row - first) * fn_step; /* of the block's first row */
+        const double             bound = row_bound(mine, n_fn);
+        const uint16_t          *start = ks_class_starts(at.cls);
         ks_eri_prim_pair         g;
         int                      rank = 0;
         for (int k = 0; k < c->first[block + 1] - first; k++) {
@@ -149,7 +149,7 @@ static ks_status order_shells(const ks_system *sys, ks_shell *shell, int32_t *ao
             for (int64_t s = 0; s < b->n_shell; s++) {
                 if (b->shell[s].l != l || b->shell[s].n_prim != k) continue;
                 for (int32_t m = 0; m < 2 * l + 1; m++) {
-                    ao[at + m]                  = b->shell[s].ao + m;
+                    ao[at + m]                = b->shell[s].ao + m;
                     place[b->shell[s].ao + m] = at + m;
                 }
                 shell[n]    = b->shell[s];
@@ -216,9 +216,9 @@ done:
 }
 
 extern "C" ks_status ks_eri_tables_cuda_create(ks_ctx *ctx, const ks_system *sys, ks_eri_tables_cuda **out) {
-    ks_status           st = KS_OK;
-    ks_eri_tables_cuda *t  = NULL;
-    const ks_shells    *b  = &sys->basis;
+    ks_status           st    = KS_OK;
+    ks_eri_tables_cuda *t     = NULL;
+    const ks_shells    *b     = &sys->basis;
     ks_shell           *shell = NULL;
     int32_t            *list = NULL, *pair = NULL, *ints = NULL, *at = NULL;
     int64_t             n = 2 * b->n_ao, n_pair = 0;

@@ -53,8 +53,17 @@ template <int CB, int CK, int NM, int NR, int PER_SM>
 static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP, PER_SM)
     eri_team_k(ks_eri_device d, ks_eri_job job) {
     typedef ks_eri_shape<CB, CK, 1, NM> S;
-    enum { L = S::L, LB = KS_CLASS_L(CB), LK = KS_CLASS_L(CK), NH = KS_N_HERMITE(LB), R_STEP = KS_N_HERMITE(L) * KS_WARP };
-    enum { BRA_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CB)) * KS_WARP, KET_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CK)) * KS_WARP };
+    enum {
+        L      = S::L,
+        LB     = KS_CLASS_L(CB),
+        LK     = KS_CLASS_L(CK),
+        NH     = KS_N_HERMITE(LB),
+        R_STEP = KS_N_HERMITE(L) * KS_WARP
+    };
+    enum {
+        BRA_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CB)) * KS_WARP,
+        KET_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CK)) * KS_WARP
+    };
     KS_SHARED_DYNAMIC(double, shared);
     double                  *R = shared, *V = R + NR * R_STEP;
     int                     *ao  = (int *)(V + S::V);
@@ -62,10 +71,10 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
     const double            *boys = d.boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
     const int                lane = (int)threadIdx.x % KS_WARP, warp = (int)threadIdx.x / KS_WARP;
     const int                m0 = (int)blockIdx.y * NM, f = m0 * S::NL + warp; /* its function */
-    const int                first = ks_class_starts(CK)[f];
-    const int     col[1] = {(warp / S::NL * KS_WARP + lane) * S::NL + warp % S::NL};
-    const int64_t n_tile = (int64_t)bra->n_pair * ket->n_block;
-    uint64_t      mask   = 0;
+    const int                first  = ks_class_starts(CK)[f];
+    const int                col[1] = {(warp / S::NL * KS_WARP + lane) * S::NL + warp % S::NL};
+    const int64_t            n_tile = (int64_t)bra->n_pair * ket->n_block;
+    uint64_t                 mask   = 0;
     for (int m = first; m < ks_class_starts(CK)[f + 1]; m++) mask |= (uint64_t)1 << ks_class_index(CK)[m];
     for (int64_t t = blockIdx.x; t < n_tile * job.n_frame; t += gridDim.x) {
         const int64_t frame = t / n_tile;
@@ -107,10 +116,9 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
 template <int CB, int CK, int NM, int NR, int PER_SM>
 static ks_status ks_eri_team_launch(ks_cuda *cu, const ks_eri_device *d, const ks_eri_job *job) {
     typedef ks_eri_shape<CB, CK, 1, NM> S;
-    ks_status     st      = KS_OK;
-    const int     threads = NM * S::NL * KS_WARP, parts = (2 * KS_CLASS_LA(CK) + 1) / NM;
-    const int     shared =
-        (NR * KS_N_HERMITE(S::L) * KS_WARP + S::V) * (int)sizeof(double) + S::AO * (int)sizeof(int);
+    ks_status                           st      = KS_OK;
+    const int                           threads = NM * S::NL * KS_WARP, parts = (2 * KS_CLASS_LA(CK) + 1) / NM;
+    const int     shared = (NR * KS_N_HERMITE(S::L) * KS_WARP + S::V) * (int)sizeof(double) + S::AO * (int)sizeof(int);
     const int64_t n      = job->n_frame * d->c[CB].n_pair * d->c[CK].n_block;
     auto         *kernel = eri_team_k<CB, CK, NM, NR, PER_SM>;
     if (n == 0) goto done;

@@ -22,20 +22,23 @@ static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *
                                                            double *shared) {
     typedef ks_eri_shape<CB, CK, NB, NM> S;
     enum { L = S::L, LB = KS_CLASS_L(CB), NH = KS_N_HERMITE(LB), NF = NM * S::NL, F0 = M0 * S::NL };
-    enum { BRA_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CB)) * KS_WARP, KET_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CK)) * KS_WARP };
+    enum {
+        BRA_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CB)) * KS_WARP,
+        KET_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CK)) * KS_WARP
+    };
     const ks_eri_class_cuda *bra = &d->c[CB], *ket = &d->c[CK];
     const uint16_t          *term = ks_class_terms(CK), *start = ks_class_starts(CK);
     double                  *boys = shared, *V = boys + KS_ERI_BOYS(L);
-    int                     *ao = (int *)(V + S::V);
-    const int     lane = (int)threadIdx.x % KS_WARP, warp = (int)threadIdx.x / KS_WARP;
-    const int64_t n_tile = (int64_t)((bra->n_pair + NB - 1) / NB) * ket->n_block;
-    int           col[NF];
+    int                     *ao   = (int *)(V + S::V);
+    const int                lane = (int)threadIdx.x % KS_WARP, warp = (int)threadIdx.x / KS_WARP;
+    const int64_t            n_tile = (int64_t)((bra->n_pair + NB - 1) / NB) * ket->n_block;
+    int                      col[NF];
     for (int f = 0; f < NF; f++) col[f] = (f / S::NL * KS_WARP + lane) * S::NL + f % S::NL;
     ks_eri_load_boys(L, d->boys, boys);
     for (int64_t t = blockIdx.x; t < n_tile * job->n_frame; t += gridDim.x) {
         const int64_t frame = t / n_tile;
         const int     bra0 = (int)(t % n_tile / ket->n_block) * NB, block = (int)(t % ket->n_block);
-        const int     q    = bra0 + warp < bra->n_pair ? bra0 + warp : bra->n_pair - 1; /* not stored then */
+        const int     q = bra0 + warp < bra->n_pair ? bra0 + warp : bra->n_pair - 1; /* not stored then */
         int           n_bra, n_ket;
         const double *bra_record, *bra_bound, *ket_record, *ket_bound;
         double       *mine = V + warp * S::NJ * S::LD;
@@ -57,10 +60,9 @@ static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *
                 for (int h = 0; h < NH; h++) acc[f][h] = 0.0;
             }
             for (int s = 0; s < n_ket && ks_eri_any(bra_bound[p * KS_WARP], ket_bound[s * KS_WARP]); s++) {
-                const double *coef = ket_record + s * KET_STEP + KS_ERI_GEOM * KS_WARP;
-                double        r[KS_N_HERMITE(L)], base[L + 1];
-                const ks_eri_prim e =
-                    ks_eri_open<L>(bra_record + p * BRA_STEP, ket_record + s * KET_STEP, boys, base);
+                const double     *coef = ket_record + s * KET_STEP + KS_ERI_GEOM * KS_WARP;
+                double            r[KS_N_HERMITE(L)], base[L + 1];
+                const ks_eri_prim e = ks_eri_open<L>(bra_record + p * BRA_STEP, ket_record + s * KET_STEP, boys, base);
                 ks_md_r(L, base, e.x, e.y, e.z, r);
                 KS_UNROLL
                 for (int f = 0; f < NF; f++) {
@@ -93,7 +95,7 @@ static __global__ void __launch_bounds__(NB *KS_WARP, PER_SM) eri_thread_k(ks_er
 template <int CB, int CK, int NB, int NM, int PER_SM>
 static ks_status ks_eri_thread_launch(ks_cuda *cu, const ks_eri_device *d, const ks_eri_job *job) {
     typedef ks_eri_shape<CB, CK, NB, NM> S;
-    ks_status     st     = KS_OK;
+    ks_status                            st = KS_OK;
     const int     shared = (KS_ERI_BOYS(S::L) + S::V) * (int)sizeof(double) + S::AO * (int)sizeof(int);
     const int64_t n      = job->n_frame * ((d->c[CB].n_pair + NB - 1) / NB) * d->c[CK].n_block;
     auto         *kernel = eri_thread_k<CB, CK, NB, NM, PER_SM>;

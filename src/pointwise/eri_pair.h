@@ -36,22 +36,31 @@ KS_LANE_FN void ks_eri_pair_open(int cls, double a, double b, double cc, const d
 /* The terms of function f, `stride` apart (out NULL: not wanted); returns its share of the bound. */
 KS_LANE_FN double ks_eri_pair_function(int cls, int f, const ks_eri_prim_pair *g, double factor, int64_t stride,
                                        double *out) {
-    const int       lb = KS_CLASS_LB(cls);
+    const int       lb   = KS_CLASS_LB(cls);
     const uint16_t *term = ks_class_terms(cls), *start = ks_class_starts(cls);
     const double    p = g->p, pn[5] = {1.0, p, p * p, p * p * p, p * p * p * p};
     ks_sph_term     sa[3], sb[3];
-    const int       na = ks_sph_terms(KS_CLASS_LA(cls), f / (2 * lb + 1), sa), nb = ks_sph_terms(lb, f % (2 * lb + 1), sb);
-    int             i[3][3], j[3][3];
-    double          sum = 0.0;
+    const int na = ks_sph_terms(KS_CLASS_LA(cls), f / (2 * lb + 1), sa), nb = ks_sph_terms(lb, f % (2 * lb + 1), sb);
+    int       i[3][3], j[3][3];
+    double    sum = 0.0;
     for (int x = 0; x < na; x++) ks_cart_power(KS_CLASS_LA(cls), sa[x].cart, i[x]);
     for (int y = 0; y < nb; y++) ks_cart_power(lb, sb[y].cart, j[y]);
     for (int k = start[f]; k < start[f + 1]; k++) {
         const int t = term[k] & 15, u = term[k] >> 4 & 15, v = term[k] >> 8, n = t + u + v;
         /* (2t-1)!! (2u-1)!! (2v-1)!!: 1, 1, 3, 15, 105 */
-        const double odd = (t < 2 ? 1.0 : t == 2 ? 3.0 : t == 3 ? 15.0 : 105.0) *
-                           (u < 2 ? 1.0 : u == 2 ? 3.0 : u == 3 ? 15.0 : 105.0) *
-                           (v < 2 ? 1.0 : v == 2 ? 3.0 : v == 3 ? 15.0 : 105.0);
-        double       c   = 0.0;
+        const double odd = (t < 2    ? 1.0
+                            : t == 2 ? 3.0
+                            : t == 3 ? 15.0
+                                     : 105.0) *
+                           (u < 2    ? 1.0
+                            : u == 2 ? 3.0
+                            : u == 3 ? 15.0
+                                     : 105.0) *
+                           (v < 2    ? 1.0
+                            : v == 2 ? 3.0
+                            : v == 3 ? 15.0
+                                     : 105.0);
+        double c = 0.0;
         for (int x = 0; x < na; x++)
             for (int y = 0; y < nb; y++)
                 c += sa[x].coef * sb[y].coef * g->E[0][i[x][0]][j[y][0]][t] * g->E[1][i[x][1]][j[y][1]][u] *

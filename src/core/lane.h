@@ -13,6 +13,15 @@
 
 #define KS_PASTE2(a, b) a##_##b
 #define KS_PASTE(a, b) KS_PASTE2(a, b)
+/* In front of a loop that is to be unrolled in full. */
+#if defined(__clang__) || defined(__CUDA_ARCH__)
+#define KS_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__) && !defined(__CUDACC__)
+#define KS_UNROLL _Pragma("GCC unroll 64")
+#else
+#define KS_UNROLL
+#endif
+
 #ifdef KS_ISA
 #define KS_ISA_NAME(f) KS_PASTE(f, KS_ISA)
 #endif

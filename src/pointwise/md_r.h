@@ -10,14 +10,6 @@
 
 #define KS_N_HERMITE(L) (((L) + 1) * ((L) + 2) * ((L) + 3) / 6)
 
-#if defined(__clang__) || defined(__CUDA_ARCH__)
-#define KS_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__) && !defined(__CUDACC__)
-#define KS_UNROLL _Pragma("GCC unroll 64")
-#else
-#define KS_UNROLL
-#endif
-
 /* Place of (t, u, v) in compact order. */
 KS_LANE_FN int ks_hermite_index(int t, int u, int v) {
     const int k = t + u + v, w = u + v;

@@ -2,6 +2,7 @@
  * empty slot is KS_ERR_UNSUPPORTED (core/backend.h). */
 #include "backend_cuda.h"
 #include "ops/grid_ops.h"
+#include "ops/integrals_ops.h"
 #include "ops/net_ops.h"
 #include "ops/optim_ops.h"
 
@@ -11,6 +12,13 @@ static const ks_ops_grid ks_ops_grid_cuda = {
     .weights = ks_grid_weights_cuda,
     .rho_fwd = ks_rho_fwd_cuda,
     .rho_adj = ks_rho_adj_cuda,
+};
+
+static const ks_ops_integrals ks_ops_integrals_cuda = {
+    .int1e       = ks_int1e_cuda,
+    .int1e_guess = ks_int1e_guess_cuda,
+    .jk          = ks_jk_cuda,
+    .jk_adj      = ks_jk_adj_cuda,
 };
 
 static const ks_ops_net ks_ops_net_cuda = {
@@ -56,6 +64,7 @@ const ks_backend ks_backend_cuda = {
     .n_branch     = ks_cuda_n_branch,
     .branch       = ks_cuda_branch,
     .join         = ks_cuda_join,
+    .integrals    = &ks_ops_integrals_cuda,
     .grid         = &ks_ops_grid_cuda,
     .net          = &ks_ops_net_cuda,
     .optim        = &ks_ops_optim_cuda,

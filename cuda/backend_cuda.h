@@ -45,9 +45,10 @@ ks_status ks_rho_fwd_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family,
 ks_status ks_rho_adj_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
                           const double *feat_bar, double *P_bar);
 
-/* cuda/ops/int1e.cu, eri.cu, jk.cu; impl is a ks_eri_cuda (ops/integrals_cuda.cuh) */
+/* cuda/ops/int1e.cu, eri*.cu, jk.cu; impl is a ks_eri_cuda (ops/integrals_cuda.cuh) */
 ks_status ks_int1e_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,
                         double *V, double *dip);
+void      ks_int1e_close_cuda(void *state); /* its tables; the context closes */
 ks_status ks_int1e_guess_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S12);
 ks_status ks_eri_bytes_cuda(ks_ctx *ctx, const ks_system *sys, int64_t *bytes_per_frame);
 ks_status ks_eri_open_cuda(ks_ctx *ctx, const ks_system *sys, int64_t capacity, void **impl);

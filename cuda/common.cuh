@@ -22,7 +22,8 @@ typedef struct ks_cuda {
     int                n_sm;
     int                sync;   /* KS_CUDA_SYNC=1: wait after every launch, so that an error is reported where it happens */
     unsigned long long *fault; /* device: see ks_fault_raise */
-    struct ks_cuda_impl *impl; /* device.cu */
+    struct ks_cuda_impl   *impl;  /* device.cu */
+    struct ks_int1e_cache *int1e; /* int1e.cu: tables of the systems met so far */
 } ks_cuda;
 static inline ks_cuda *ks_cuda_of(const ks_ctx *ctx) { return (ks_cuda *)ctx->state; }
 

@@ -175,6 +175,7 @@ done:
 extern "C" void ks_cuda_close(void *state) {
     ks_cuda             *cu = (ks_cuda *)state;
     struct ks_cuda_impl *c  = cu ? cu->impl : NULL;
+    if (c) ks_int1e_close_cuda(cu);
     for (int k = 0; c && k < c->n_branch; k++) {
         cuda_branch *b = &c->branch[k];
         if (b->stream) (void)cudaStreamSynchronize(b->stream);

@@ -90,6 +90,17 @@ static inline void int_data_close(int_data *d) {
     free(d->Z);
 }
 
+/* Arrays of doubles in backend memory, x NULL: undefined; freed with ks_mem_free. */
+static inline double *int_data_put(ks_ctx *ctx, int64_t n, const double *x) {
+    double *p = NULL;
+    T_OK(ks_mem_alloc(ctx, (size_t)n * sizeof *p, (void **)&p));
+    if (x) T_OK(ks_mem_to_backend(ctx, p, x, (size_t)n * sizeof *p));
+    return p;
+}
+static inline void int_data_get(ks_ctx *ctx, int64_t n, const double *p, double *x) {
+    T_OK(ks_mem_to_host(ctx, x, p, (size_t)n * sizeof *p));
+}
+
 static inline double max_diff(int64_t n, const double *a, const double *b) {
     double m = 0.0;
     for (int64_t i = 0; i < n; i++)

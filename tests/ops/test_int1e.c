@@ -61,22 +61,34 @@ static void run(const char *name) {
     int_data_close(&data);
 }
 
+/* S, T, V, dip of frames at pos, those of `want` (bits 0..3); out (2, n, n) each, dip (2, 3, n, n). */
+static void int1e_of(ks_ctx *ctx, int64_t n_frame, const double *pos, int want, double *out) {
+    const int64_t n2 = data.n_ao * data.n_ao * n_frame, n3 = 3 * data.n_atom * n_frame;
+    double       *x = int_data_put(ctx, n3, pos), *y = int_data_put(ctx, 6 * n2, NULL);
+    T_OK(ks_int1e(ctx, data.sys, n_frame, x, want & 1 ? y : NULL, want & 2 ? y + n2 : NULL,
+                  want & 4 ? y + 2 * n2 : NULL, want & 8 ? y + 3 * n2 : NULL));
+    int_data_get(ctx, 6 * n2, y, out);
+    ks_mem_free(ctx, (void **)&x);
+    ks_mem_free(ctx, (void **)&y);
+}
+
 /* A NULL output changes nothing in the others; a shift of the molecule leaves S, T, V and moves the dipole by -R S. */
 static void test_shift(void) {
     ks_ctx *ctx = t_op_ctx(1);
     int_data_open("hcn", &data);
     const int64_t n2 = data.n_ao * data.n_ao;
-    double       *a = malloc((size_t)(14 * n2) * sizeof *a), *b = a + 6 * n2, *pair = a + 12 * n2, pos[9], two[18];
+    double       *a = malloc((size_t)(24 * n2) * sizeof *a), *b = a + 6 * n2, *pair = a + 12 * n2, pos[9], two[18];
     double        R[3] = {10.0, -7.0, 3.0}, worst = 0.0;
     for (int i = 0; i < 9; i++) pos[i] = data.pos[i] + R[i % 3];
-    T_OK(ks_int1e(ctx, data.sys, 1, data.pos, a, a + n2, a + 2 * n2, a + 3 * n2));
-    T_OK(ks_int1e(ctx, data.sys, 1, data.pos, NULL, b, NULL, NULL));
-    T_CHECK(!memcmp(a + n2, b, (size_t)n2 * sizeof *a), "T alone differs");
+    int1e_of(ctx, 1, data.pos, 15, a);
+    int1e_of(ctx, 1, data.pos, 2, b);
+    T_CHECK(!memcmp(a + n2, b + n2, (size_t)n2 * sizeof *a), "T alone differs");
     memcpy(two, data.pos, sizeof pos);
     memcpy(two + 9, pos, sizeof pos);
-    T_OK(ks_int1e(ctx, data.sys, 2, two, NULL, NULL, pair, NULL));
-    T_OK(ks_int1e(ctx, data.sys, 1, pos, b, b + n2, b + 2 * n2, b + 3 * n2));
-    T_CHECK(!memcmp(pair, a + 2 * n2, (size_t)n2 * sizeof *a) && !memcmp(pair + n2, b + 2 * n2, (size_t)n2 * sizeof *a),
+    int1e_of(ctx, 2, two, 4, pair);
+    int1e_of(ctx, 1, pos, 15, b);
+    T_CHECK(!memcmp(pair + 4 * n2, a + 2 * n2, (size_t)n2 * sizeof *a) &&
+                !memcmp(pair + 5 * n2, b + 2 * n2, (size_t)n2 * sizeof *a),
             "frames of a batch differ from single frames");
     /* coordinates of size 10 carry rounding of 2e-15, exponents up to 1e3 multiply it */
     T_CLOSE(max_diff(n2, a, b), 0.0, 1e-12, 0.0);
@@ -97,11 +109,16 @@ static void test_guess(void) {
     int_data_open("water", &data);
     const ks_system *sys = data.sys;
     const int64_t    n = sys->n_ao, m = sys->guess.n_ao;
-    double          *S      = malloc((size_t)(2 * n * m) * sizeof *S), pos[18];
+    double          *S      = malloc((size_t)(2 * n * m) * sizeof *S), pos[18], *in, *out;
     int              n_zero = 0, n_large = 0;
     memcpy(pos, data.pos, sizeof pos / 2);
     memcpy(pos + 9, data.pos, sizeof pos / 2);
-    T_OK(ks_int1e_guess(ctx, sys, 2, pos, S));
+    in  = int_data_put(ctx, 18, pos);
+    out = int_data_put(ctx, 2 * n * m, NULL);
+    T_OK(ks_int1e_guess(ctx, sys, 2, in, out));
+    int_data_get(ctx, 2 * n * m, out, S);
+    ks_mem_free(ctx, (void **)&in);
+    ks_mem_free(ctx, (void **)&out);
     T_CHECK(!memcmp(S, S + n * m, (size_t)(n * m) * sizeof *S), "equal frames differ");
     for (int64_t a = 0; a < sys->basis.n_shell; a++)
         for (int64_t b = 0; b < sys->guess.n_shell; b++) {

@@ -276,6 +276,7 @@ static inline T atomicCAS(T *p, typename ks_emu::same<T>::type expected, typenam
     return old;
 }
 
+template <typename T> static inline T __ldcs(const T *p) { return *p; }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
 static inline double                  rsqrt(double x) { return 1.0 / sqrt(x); }
 static inline float                   rsqrtf(float x) { return 1.0f / sqrtf(x); }

@@ -3,6 +3,7 @@
 #include "backend_cuda.h"
 #include "ops/grid_ops.h"
 #include "ops/integrals_ops.h"
+#include "ops/linalg_ops.h"
 #include "ops/net_ops.h"
 #include "ops/optim_ops.h"
 
@@ -19,6 +20,25 @@ static const ks_ops_integrals ks_ops_integrals_cuda = {
     .int1e_guess = ks_int1e_guess_cuda,
     .jk          = ks_jk_cuda,
     .jk_adj      = ks_jk_adj_cuda,
+};
+
+static const ks_ops_linalg ks_ops_linalg_cuda = {
+    .gemm        = ks_gemm_cuda,
+    .eigh        = ks_eigh_cuda,
+    .lowdin      = ks_lowdin_cuda,
+    .chol_solve  = ks_chol_solve_cuda,
+    .combine     = ks_combine_cuda,
+    .scatter     = ks_scatter_cuda,
+    .dot         = ks_dot_cuda,
+    .sym         = ks_sym_cuda,
+    .occ_density = ks_occ_density_cuda,
+    .occ_virt    = ks_occ_virt_cuda,
+    .gap         = ks_gap_cuda,
+    .mask        = ks_mask_cuda,
+    .masked_sum  = ks_masked_sum_cuda,
+    .min         = ks_min_cuda,
+    .mix_fwd     = ks_mix_fwd_cuda,
+    .mix_adj     = ks_mix_adj_cuda,
 };
 
 static const ks_ops_net ks_ops_net_cuda = {
@@ -66,6 +86,7 @@ const ks_backend ks_backend_cuda = {
     .join         = ks_cuda_join,
     .integrals    = &ks_ops_integrals_cuda,
     .grid         = &ks_ops_grid_cuda,
+    .linalg       = &ks_ops_linalg_cuda,
     .net          = &ks_ops_net_cuda,
     .optim        = &ks_ops_optim_cuda,
 };

@@ -5,6 +5,7 @@
 #include "core/backend.h"
 #include "ksgrad/frame.h"
 #include "ksgrad/grid.h"
+#include "ksgrad/linalg.h"
 #include "ksgrad/optim.h"
 #include "ksgrad/params.h"
 #include "ksgrad/system.h"
@@ -101,6 +102,38 @@ ks_status ks_clip_cuda(ks_ctx *ctx, double clip, double n_frame, const double *s
                        double *state);
 ks_status ks_adamw_update_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
                                const double *state, const void *g, void *p, void *m, void *v);
+
+/* cuda/ops/linalg_blas.cu, linalg_vec.cu, linalg_eigh.cu, linalg_frame.cu */
+ks_status ks_gemm_cuda(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k,
+                       double alpha, ks_mats a, ks_mats b, double beta, double *c);
+ks_status ks_eigh_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *a, double *w, double *v);
+ks_status ks_lowdin_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, const double *s, int64_t first_frame, double *s_half,
+                         double *x);
+ks_status ks_chol_solve_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, int64_t m, const double *a, const double *b,
+                             double *x);
+ks_status ks_combine_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add,
+                          double *out);
+ks_status ks_scatter_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index,
+                          double *pool);
+ks_status ks_dot_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_mats a, ks_mats b, int add, double *out,
+                      int64_t out_stride);
+ks_status ks_sym_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,
+                      double *out);
+ks_status ks_occ_density_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *c,
+                              double *p);
+ks_status ks_occ_virt_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
+                           const double *mask, const double *g, double *y);
+ks_status ks_gap_cuda(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min,
+                      double *gap);
+ks_status ks_mask_cuda(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
+                       const double *and_mask, double *mask);
+ks_status ks_masked_sum_cuda(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,
+                             double *out);
+ks_status ks_min_cuda(ks_ctx *ctx, int64_t n_frame, const double *x, double *out);
+ks_status ks_mix_fwd_cuda(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                          double *w);
+ks_status ks_mix_adj_cuda(ks_ctx *ctx, int64_t n_mat, int64_t k, int64_t ld, double ridge, const double *gram,
+                          const double *w, const double *w_bar, double *gram_bar);
 
 #ifdef __cplusplus
 }

@@ -277,7 +277,7 @@ int main(int argc, char **argv) {
          .n_bad  = 2,
          .n_size = 5,
          .sizes  = {2, 3, 8, 31, 32},
-         .in     = {{.name = "gram", .diff = 1, .fill = mix_fill, .project = mix_project}},
+         .in     = {{.name = "gram", .diff = 1, .no_null = 1, .fill = mix_fill, .project = mix_project}},
          .out    = {{.name = "w", .diff = 1}}},
     };
     t_op_init(argc, argv);

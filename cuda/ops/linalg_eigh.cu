@@ -1,25 +1,26 @@
 /* linalg_eigh.cu -- symmetric eigenproblem, Loewdin matrices, Cholesky solve. CPU twin: src/ops/linalg_eigh.c. Test:
  * tests/ops/test_linalg.c.
- *   eigh        A V = V diag(w) by cusolverDnXsyevBatched on a copy, in which the identity stands for a frame with
- *               non-finite elements: such a frame gets w = NaN and v = 1 afterwards. A block a matrix to look for them,
- *               a block a 32 x 32 tile to transpose (the library's columns are rows here).
+ *   eigh        up to n = 137 by the kernel of linalg_eigh_block.cu. Larger matrices by cusolverDnXsyevBatched on a
+ *               copy, in which the identity stands for a frame with non-finite elements: such a frame gets w = NaN and
+ *               v = 1 afterwards. A block a matrix to look for them, a block a 32 x 32 tile to transpose (the library's
+ *               columns are rows here).
  *   lowdin      S^1/2 = (V w^1/2) V^T, X = (V w^-1/2) V^T; smallest eigenvalue below 1e-8: KS_FAULT_OVERLAP, NaN
  *   chol_solve  square-root free, a block a matrix, everything in shared memory where it fits (packed A and the
  *               right-hand sides in 160 KiB): with
  *               c_ij = L_ij d_j, step j takes c_ij c_kj / d_j from the rest of A and c_ij x_j / d_j from the rest of
  *               the right-hand sides, then the same upwards. One barrier a column; d_j <= 0: KS_FAULT_CHOLESKY, NaN
  * One order of all sums: bitwise repeatable; the library's is set to deterministic results. Its workspace is zeroed
- * first, because cuSOLVER 11.7.1 gives wrong vectors otherwise (github.com/pytorch/pytorch/issues/192483).
- * Budget, n = 132 (uracil), a frame: eigh needs 4 n^3/3 (tridiagonal form) + 8 n^3/3 (QL) + 2 n^3 (back), about 14
- * MFLOP or 0.6 us at 34 TFLOP/s, but none of it is made of large products: the only published figures for n = 128,
- * JAX's for its batched Jacobi (github.com/jax-ml/jax/issues/31375, GPU not stated), are 0.6 ms for one matrix and 11.5
- * ms for 128, 90 us each; this call is reported to be faster from n = 32 on. Assumed here: 40 us a frame in a batch of
- * 128, 0.7 ms for one: with one density a step the largest single item beside the integrals. lowdin: that and two
- * products. chol_solve with 44 right-hand sides 2.3 MFLOP, 2 x 132 columns of about 180 cycles: 30 us for 1 to 132
- * frames. Measured: none yet. */
+ * first, because cuSOLVER 11.7.1 gives wrong vectors otherwise (github.com/pytorch/pytorch/issues/192483). Whether its
+ * call may be part of a recorded step is not documented: above n = 137 recording may be refused.
+ * Budget: the only published figures for a batched call at n = 128, JAX's for its Jacobi kernels
+ * (github.com/jax-ml/jax/issues/31375, GPU not stated), are 0.6 ms for one matrix and 11.5 ms for 128, 90 us each;
+ * cusolverDnXsyevBatched is reported to be faster from n = 32 on. Assumed for n = 150: 100 us a frame in a batch of 128.
+ * lowdin, n = 132 (uracil): an eigh and two products. chol_solve with 44 right-hand sides: 2.3 MFLOP, 2 x 132 columns
+ * of about 180 cycles, 30 us for 1 to 132 frames. Measured: none yet. */
 #include "linalg_cuda.cuh"
 #include <float.h>
 #include "../reduce.cuh"
+#include "linalg_eigh_block.cuh"
 #include "cuda/backend_cuda.h"
 #include "ops/linalg_ops.h"
 
@@ -138,6 +139,7 @@ extern "C" ks_status ks_eigh_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, const d
     size_t                  bytes = 0, host_bytes = 0;
     char                   *work = NULL;
     int64_t                 part = ks_min64(n_mat, most_at_once(n));
+    if (ks_eigh_block_fits(n)) return ks_eigh_block(cu, n_mat, n, a, w, v);
     KS_TRY(KS_TAKE(scratch, u, n_mat * n * n));
     KS_TRY(KS_TAKE(scratch, is_bad, n_mat));
     KS_TRY(KS_TAKE(scratch, info, n_mat));

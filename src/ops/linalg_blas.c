@@ -174,7 +174,7 @@ ks_status ks_masked_sum_cpu(ks_ctx *ctx, int64_t n_frame, double alpha, const do
 
 ks_status ks_min_cpu(ks_ctx *ctx, int64_t n_frame, const double *x, double *out) {
     (void)ctx;
-    for (int64_t f = 0; f < n_frame; f++)
+    for (int64_t f = 0; f < n_frame && *out == *out; f++) /* NaN stays */
         if (!(x[f] >= *out)) *out = x[f];
     return KS_OK;
 }

@@ -63,6 +63,9 @@ fibre *fibre_create(size_t stack_bytes, size_t k) {
 }
 
 void fibre_destroy(fibre *f) {
+#ifdef KS_ASAN
+    __asan_unpoison_memory_region(f->base + page(), f->bytes);
+#endif
     munmap(f->base, f->bytes + page());
     delete f;
 }

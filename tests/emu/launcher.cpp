@@ -59,11 +59,18 @@ static unsigned                     g_self; /* index of the running thread */
 static bool                         g_kernel_failed;
 static const std::function<void()> *g_body;
 static const char                  *g_kernel = "";
-static std::vector<fibre *>         g_idle, g_all;
+static std::vector<fibre *>         g_idle;
 static size_t                       g_static_used, g_dynamic_used, g_dynamic_bytes, g_allowed;
 static void                        *g_dynamic_shared;
 static const size_t                 shared_default = 48 << 10, shared_limit = 227 << 10;
 uint64_t                            ks_emu::block_serial;
+
+static struct fibre_pool {
+    std::vector<fibre *> f;
+    ~fibre_pool() {
+        for (fibre *x : f) fibre_destroy(x);
+    }
+} g_pool;
 
 static std::map<const void *, int> &allowed() {
     static std::map<const void *, int> m;
@@ -168,9 +175,9 @@ static void run_threads(void *arg) {
 
 static fibre *idle_fibre() {
     if (g_idle.empty()) {
-        fibre *f = fibre_create(stack_bytes, g_all.size());
+        fibre *f = fibre_create(stack_bytes, g_pool.f.size());
         fibre_start(f, run_threads, f);
-        g_all.push_back(f);
+        g_pool.f.push_back(f);
         g_idle.push_back(f);
     }
     fibre *f = g_idle.back();
@@ -236,12 +243,12 @@ struct cost {
     int64_t launches, threads;
 };
 static std::map<std::string, cost> &costs() {
-    static std::map<std::string, cost> m;
-    return m;
+    static auto *m = new std::map<std::string, cost>(); /* printed at the very end */
+    return *m;
 }
 static double now() {
     timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 static void print_costs() {
@@ -266,7 +273,7 @@ static bool wants_costs() {
 
 static void restart_fibres() {
     g_idle.clear();
-    for (fibre *f : g_all) {
+    for (fibre *f : g_pool.f) {
         fibre_start(f, run_threads, f);
         g_idle.push_back(f);
     }

@@ -60,6 +60,7 @@ static cudaError_t refuse_in_capture(const char *what) {
 /* ---- device memory ---- */
 
 static const size_t heap_reserve = (size_t)4 << 30, heap_align = 256;
+static const size_t heap_page = 2 << 20; /* huge pages: changing the protection of small ones would cost the most */
 static char        *g_heap;
 static size_t       g_heap_top; /* bytes handed out so far */
 struct block {
@@ -79,8 +80,8 @@ static std::map<char *, size_t> &pinned() {
 }
 
 static void protect(char *from, char *to, int prot) {
-    from = (char *)((uintptr_t)from & ~(uintptr_t)4095);
-    to   = (char *)(((uintptr_t)to + 4095) & ~(uintptr_t)4095);
+    from = (char *)((uintptr_t)from & ~(uintptr_t)(heap_page - 1));
+    to   = (char *)(((uintptr_t)to + heap_page - 1) & ~(uintptr_t)(heap_page - 1));
     if (to > from && mprotect(from, (size_t)(to - from), prot) != 0) {
         fprintf(stderr, "emu: mprotect failed\n");
         abort();
@@ -104,9 +105,11 @@ cudaError_t cudaMalloc(void **ptr, size_t bytes) {
     if (const cudaError_t e = refuse_in_capture("cudaMalloc")) return e;
     if (bytes == 0) return cudaSuccess;
     if (!g_heap) {
-        g_heap = (char *)mmap(nullptr, heap_reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (g_heap == MAP_FAILED)
-            return g_heap = nullptr, fail(cudaErrorMemoryAllocation, "cannot reserve device memory");
+        void *const all =
+            mmap(nullptr, heap_reserve + heap_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (all == MAP_FAILED) return fail(cudaErrorMemoryAllocation, "cannot reserve device memory");
+        g_heap = (char *)(((uintptr_t)all + heap_page - 1) & ~(uintptr_t)(heap_page - 1));
+        (void)madvise(g_heap, heap_reserve, MADV_HUGEPAGE);
     }
     const auto old = spare().lower_bound(size);
     block      b   = {bytes, size};

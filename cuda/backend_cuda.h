@@ -68,6 +68,30 @@ ks_status ks_layer_norm_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n,
 ks_status ks_layer_norm_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,
                                  const void *gain, const void *stat, const void *y_bar, void *x_bar, void *gain_bar,
                                  void *shift_bar);
+/* cuda/ops/net_linear.cu */
+ks_status ks_linear_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,
+                             const void *w, const void *b, void *y);
+ks_status ks_linear_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,
+                             const void *w, const void *y_bar, void *x_bar, void *w_bar, void *b_bar);
+/* cuda/ops/net_elementwise.cu */
+ks_status ks_gelu_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, void *y);
+ks_status ks_gelu_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, const void *y_bar,
+                           void *x_bar);
+ks_status ks_residual_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, const void *f, void *y);
+ks_status ks_residual_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *y_bar, void *x_bar,
+                               void *f_bar);
+/* cuda/ops/net_attention.cu, net_head.cu */
+ks_status ks_attention_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_head,
+                                int64_t d, int64_t n_bias, const void *qkv, const void *bias, const void *mix, void *y,
+                                void *prob);
+ks_status ks_attention_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_head,
+                                int64_t d, int64_t n_bias, int64_t n_bias_bar, const void *qkv, const void *bias,
+                                const void *mix, const void *prob, const void *y_bar, void *qkv_bar, void *bias_bar,
+                                void *mix_bar);
+ks_status ks_head_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t d,
+                           const void *q, const void *k, double *w);
+ks_status ks_head_adj_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t d,
+                           const void *q, const void *k, const double *w_bar, void *q_bar, void *k_bar);
 
 /* cuda/ops/embed.cu */
 ks_status ks_embedding_fwd_cuda(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n_token, int64_t n_atom,

@@ -75,8 +75,7 @@ static __device__ __forceinline__ void key_product(int64_t n_token, const T *row
         for (int j = 0; j < 4 * NET_Q; j++) acc[i][j] = T(0);
     for (int64_t t = 0; t < n_token; t += NET_K) {
         __syncthreads();
-        if (!SHARED)
-            ks_tile_fill<T, NET_ROWS, NET_K>(rows + t, pitch, n_row, n_token - t, ks_net_pitch<T>(), a_tile);
+        if (!SHARED) ks_tile_fill<T, NET_ROWS, NET_K>(rows + t, pitch, n_row, n_token - t, ks_net_pitch<T>(), a_tile);
         ks_tile_fill<T, NET_K, NET_WIDE>(v + t * v_ld, v_ld, n_token - t, v_cols, NET_WIDE, b_tile);
         __syncthreads();
         if (SHARED) ks_tile_nn(rows + t, (int)pitch, b_tile, acc);
@@ -93,18 +92,18 @@ template <typename T> static __device__ __forceinline__ void pad_row(int64_t n_t
 }
 
 template <typename T, int SHARED>
-static __global__ void __launch_bounds__(NET_THREADS)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 4 : 2)
     attention_fwd_k(attention_size z, const T *__restrict__ qkv, const T *__restrict__ bias, const T *__restrict__ mix,
                     T *__restrict__ y, T *prob) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);
     KS_SHARED(ks_quad<T>, b4, B_TILE / 4);
     KS_SHARED_DYNAMIC(T, kept);
     T                   *a = a4[0].v, *b = b4[0].v;
-    const attention_item at   = item_of(&z);
-    const int64_t        n    = z.n_token, n_row = n - at.first, ld = 3 * z.d;
-    const T             *q    = qkv + at.frame * n * ld + at.head * z.dh, *k = q + z.d, *v = k + z.d;
-    T                   *p    = prob + ((at.frame * z.n_head + at.head) * n + at.first) * n;
-    T                   *rows = SHARED ? kept : p;
+    const attention_item at = item_of(&z);
+    const int64_t        n = z.n_token, n_row = n - at.first, ld = 3 * z.d;
+    const T             *q = qkv + at.frame * n * ld + at.head * z.dh, *k = q + z.d, *v = k + z.d;
+    T                   *p     = prob + ((at.frame * z.n_head + at.head) * n + at.first) * n;
+    T                   *rows  = SHARED ? kept : p;
     const int64_t        pitch = SHARED ? row_pitch<T>(n) : n;
     const int            lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
 
@@ -156,7 +155,7 @@ static __global__ void __launch_bounds__(NET_THREADS)
 /* s_bar (n_frame, n_head, n_token, n_token); q_bar (in the layout of qkv) when qkv_bar is there; part (blocks, n_bias)
  * = <s_bar, B_k> over the block's queries when it is there. */
 template <typename T, int SHARED>
-static __global__ void __launch_bounds__(NET_THREADS)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 4 : 2)
     attention_adj_query_k(attention_size z, const T *__restrict__ qkv, const T *__restrict__ bias,
                           const T *__restrict__ prob, const T *__restrict__ y_bar, T *s_bar, T *__restrict__ qkv_bar,
                           double *__restrict__ part) {
@@ -165,8 +164,8 @@ static __global__ void __launch_bounds__(NET_THREADS)
     KS_SHARED(double, sums, 32);
     KS_SHARED_DYNAMIC(T, kept);
     T                   *a = a4[0].v, *b = b4[0].v;
-    const attention_item at    = item_of(&z);
-    const int64_t        n     = z.n_token, n_row = n - at.first, ld = 3 * z.d;
+    const attention_item at = item_of(&z);
+    const int64_t        n = z.n_token, n_row = n - at.first, ld = 3 * z.d;
     const int64_t        plane = ((at.frame * z.n_head + at.head) * n + at.first) * n;
     const int64_t        head  = at.frame * n * ld + at.head * z.dh;
     const T             *k = qkv + head + z.d, *v = k + z.d, *p = prob + plane;
@@ -221,7 +220,7 @@ static __global__ void __launch_bounds__(NET_THREADS)
 
 /* k_bar (blockIdx.y 0) and v_bar (1) of NET_ROWS keys: sums over the queries of s_bar^T q and p^T y_bar. */
 template <typename T>
-static __global__ void __launch_bounds__(NET_THREADS)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 4 : 2)
     attention_adj_key_k(attention_size z, const T *__restrict__ qkv, const T *__restrict__ prob,
                         const T *__restrict__ y_bar, const T *__restrict__ s_bar, T *__restrict__ qkv_bar) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);
@@ -231,10 +230,10 @@ static __global__ void __launch_bounds__(NET_THREADS)
     const int            value = blockIdx.y == 1;
     const int64_t        n = z.n_token, n_row = n - at.first, ld = 3 * z.d, channel = at.head * z.dh;
     const int64_t        from_ld = value ? z.d : ld;
-    const T             *from = (value ? y_bar : qkv) + at.frame * n * from_ld + channel;
-    const T             *m = (value ? prob : s_bar) + (at.frame * z.n_head + at.head) * n * n + at.first;
-    T       *to     = qkv_bar + (at.frame * n + at.first) * ld + (value ? 2 : 1) * z.d + channel;
-    const T  factor = value ? T(1) : (T)z.scale;
+    const T             *from    = (value ? y_bar : qkv) + at.frame * n * from_ld + channel;
+    const T             *m       = (value ? prob : s_bar) + (at.frame * z.n_head + at.head) * n * n + at.first;
+    T                   *to      = qkv_bar + (at.frame * n + at.first) * ld + (value ? 2 : 1) * z.d + channel;
+    const T              factor  = value ? T(1) : (T)z.scale;
     for (int64_t c = 0; c < z.dh; c += NET_WIDE) {
         T acc[NET_I][4 * NET_Q] = {{T(0)}};
         for (int64_t s = 0; s < n; s += NET_K) {
@@ -278,10 +277,16 @@ static __global__ void attention_adj_mix_k(attention_size z, const double *__res
     if (h < z.n_head && threadIdx.x % 32 == 0) mix_bar[j] += (T)sum;
 }
 
-static ks_status size_of(int64_t n_frame, int64_t n_token, int64_t n_head, int64_t d, int64_t n_bias,
-                         attention_size *z, int *n_block) {
+static ks_status size_of(int64_t n_frame, int64_t n_token, int64_t n_head, int64_t d, int64_t n_bias, attention_size *z,
+                         int *n_block) {
     ks_status st = KS_OK;
-    *z           = {n_frame, n_token, n_head, d, n_bias, d / n_head, (n_token + NET_ROWS - 1) / NET_ROWS,
+    *z           = {n_frame,
+                    n_token,
+                    n_head,
+                    d,
+                    n_bias,
+                    d / n_head,
+                    (n_token + NET_ROWS - 1) / NET_ROWS,
                     1.0 / sqrt((double)d / (double)n_head)};
     KS_TRY(ks_int(n_frame * n_head * z->n_tile, n_block));
 done:
@@ -295,8 +300,8 @@ static ks_status fwd(ks_ctx *ctx, const attention_size *z, int n_block, const T 
     ks_cuda      *cu    = ks_cuda_of(ctx);
     const int64_t bytes = NET_ROWS * row_pitch<T>(z->n_token) * (int64_t)sizeof(T);
     if (bytes <= ROWS_BYTES_MAX) {
-        KS_CUDA_CHECK(cudaFuncSetAttribute(attention_fwd_k<T, 1>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           ROWS_BYTES_MAX));
+        KS_CUDA_CHECK(
+            cudaFuncSetAttribute(attention_fwd_k<T, 1>, cudaFuncAttributeMaxDynamicSharedMemorySize, ROWS_BYTES_MAX));
         KS_LAUNCH((attention_fwd_k<T, 1>), (unsigned)n_block, NET_THREADS, (size_t)bytes, cu->stream, *z, qkv, bias,
                   mix, y, prob);
     } else {

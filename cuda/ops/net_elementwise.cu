@@ -39,8 +39,7 @@ template <typename T> static __device__ __forceinline__ T gelu_slope(T x) {
     for (int64_t first = (int64_t)blockIdx.x * (THREADS * EACH) + threadIdx.x; first < (n);                            \
          first += (int64_t)gridDim.x * (THREADS * EACH))
 
-template <typename T>
-static __global__ void gelu_fwd_k(int64_t n, const T *__restrict__ x, T *__restrict__ y) {
+template <typename T> static __global__ void gelu_fwd_k(int64_t n, const T *__restrict__ x, T *__restrict__ y) {
     TURNS(first, n) {
         T v[EACH];
         for (int e = 0; e < EACH; e++) v[e] = first + e * THREADS < n ? x[first + e * THREADS] : T(0);

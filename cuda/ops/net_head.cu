@@ -16,13 +16,13 @@ enum { FLAT_THREADS = 256, B_TILE = NET_K * NET_WIDE };
 
 /* w (n_frame, n, n). Block: x tile of columns + n_tile times tile of rows + n_tile^2 times frame. */
 template <typename T>
-static __global__ void __launch_bounds__(NET_THREADS)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 3 : 2)
     head_fwd_k(int64_t n, int64_t d, int64_t n_tile, double half, const T *q, const T *k, double *__restrict__ w) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);
     KS_SHARED(ks_quad<T>, b4, NET_COLS * ks_net_pitch<T>() / 4);
     T            *a = a4[0].v, *b = b4[0].v;
     const int64_t i = blockIdx.x, t = i % n_tile * NET_COLS, s = i / n_tile % n_tile * NET_ROWS;
-    const int64_t frame           = i / n_tile / n_tile;
+    const int64_t frame                = i / n_tile / n_tile;
     T             acc[2][NET_I][NET_J] = {{{T(0)}}};
     for (int64_t c = 0; c < d; c += NET_K)
         for (int side = 0; side < 2; side++) {
@@ -52,7 +52,7 @@ static __global__ void head_adj_sym_k(int64_t n_frame, int64_t n, double half, c
 
 /* Block: x tile of channels + n_wide times tile of tokens + n_wide n_tile times frame. */
 template <typename T>
-static __global__ void __launch_bounds__(NET_THREADS)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 4 : 2)
     head_adj_k(int64_t n, int64_t d, int64_t n_tile, int64_t n_wide, const T *q, const T *k, const T *__restrict__ z,
                T *q_bar, T *k_bar) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);
@@ -61,8 +61,8 @@ static __global__ void __launch_bounds__(NET_THREADS)
     const int64_t i = blockIdx.x, c = i % n_wide * NET_WIDE, s = i / n_wide % n_tile * NET_ROWS;
     const int64_t frame = i / n_wide / n_tile;
     for (int side = 0; side < 2; side++) {
-        const T *from = (side ? q : k) + frame * n * d + c;
-        T       *to   = side ? k_bar : q_bar;
+        const T *from                  = (side ? q : k) + frame * n * d + c;
+        T       *to                    = side ? k_bar : q_bar;
         T        acc[NET_I][4 * NET_Q] = {{T(0)}};
         if (!to) continue;
         for (int64_t t = 0; t < n; t += NET_K) {

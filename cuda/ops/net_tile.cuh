@@ -14,9 +14,7 @@
 enum { NET_THREADS = 128, NET_TY = 16, NET_TX = 8, NET_ROWS = 48, NET_COLS = 48, NET_WIDE = 64, NET_K = 32 };
 enum { NET_I = NET_ROWS / NET_TY, NET_J = NET_COLS / NET_TX, NET_Q = NET_WIDE / (4 * NET_TX) };
 
-template <typename T> struct alignas(16) ks_quad {
-    T v[4];
-};
+template <typename T> struct alignas(16) ks_quad { T v[4]; };
 template <typename T> static __device__ __forceinline__ ks_quad<T> ks_quad_at(const T *p) {
     return *(const ks_quad<T> *)p;
 }

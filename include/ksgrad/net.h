@@ -1,6 +1,7 @@
 /* net.h -- transformer ops: linear, layer norm, GELU, residual, embedding, Gram bias, attention, output head.
  *
- * One source for KS_FP32 and KS_FP64; `void *` arrays hold elements of `precision`, backend memory, last index fastest.
+ * One source for all precisions; `void *` arrays hold elements of `precision` (floats in KS_BF16), backend memory, last
+ * index fastest. KS_BF16 changes the products of ks_linear_* and nothing else: all other ops compute as in KS_FP32.
  * A token row is one AO of one frame: n = B T rows, T = n_ao, all frames of a call have the same T.
  * Forwards overwrite, adjoints add; a NULL cotangent output is not wanted; inputs and outputs do not alias.
  * Sums have an order fixed by the sizes, so the number of threads changes no bit. n == 0 is allowed. */
@@ -12,7 +13,9 @@
 extern "C" {
 #endif
 
-/* y[i,o] = sum_c x[i,c] w[o,c] + b[o].  x (n, d_in), w (d_out, d_in), b (d_out) or NULL, y (n, d_out). */
+/* y[i,o] = sum_c x[i,c] w[o,c] + b[o].  x (n, d_in), w (d_out, d_in), b (d_out) or NULL, y (n, d_out).
+ * KS_BF16: x, w and, in the adjoint's two products, y_bar enter rounded to bfloat16 (nearest, ties to even); sums, b and
+ * b_bar are fp32. The adjoint is that of the rounded product: the rounding itself has derivative 1. */
 KS_NODISCARD ks_status ks_linear_fwd(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out,
                                      const void *x, const void *w, const void *b, void *y);
 /* x_bar += y_bar w;  w_bar += y_bar^T x;  b_bar += column sums of y_bar. */

@@ -96,8 +96,8 @@ static ks_status qpt_create(ks_model *model) {
              "model.d_model=%lld is not a multiple of model.heads=%lld", (long long)d, (long long)o->heads);
     KS_CHECK(o->layers >= 1 && o->layers <= 99, KS_ERR_CONFIG, "model.layers=%lld, limit 1..99", (long long)o->layers);
     KS_CHECK(o->n_ao_kind >= 1, KS_ERR_ARG, "n_ao_kind=%lld, limit >= 1", (long long)o->n_ao_kind);
-    KS_CHECK(o->precision == KS_FP32 || o->precision == KS_FP64, KS_ERR_CONFIG,
-             "model.precision=%d is not fp32 or fp64", (int)o->precision);
+    KS_CHECK(ks_precision_is_known(o->precision), KS_ERR_CONFIG, "model.precision=%d is not fp32, fp64 or bf16",
+             (int)o->precision);
     KS_CHECK(o->output == KS_OUTPUT_LOWDIN || o->output == KS_OUTPUT_AO, KS_ERR_CONFIG, "model.output=%d",
              (int)o->output);
     KS_CHECK(o->head == KS_HEAD_BILINEAR || o->head == KS_HEAD_QPT, KS_ERR_CONFIG, "model.head=%d", (int)o->head);

@@ -19,8 +19,14 @@ done:
 }
 
 #define CHECK_PRECISION(op)                                                                                            \
-    KS_CHECK(precision == KS_FP32 || precision == KS_FP64, KS_ERR_ARG, op ": precision=%d is not fp32 or fp64",        \
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, op ": precision=%d is not fp32, fp64 or bf16",              \
              (int)precision)
+/* For all ops but linear: their slots see the precision of the elements. */
+#define ELEMENT_PRECISION(op)                                                                                          \
+    do {                                                                                                               \
+        CHECK_PRECISION(op);                                                                                           \
+        precision = ks_element_precision(precision);                                                                   \
+    } while (0)
 
 ks_status ks_linear_fwd(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,
                         const void *w, const void *b, void *y) {
@@ -54,7 +60,7 @@ ks_status ks_layer_norm_fwd(ks_ctx *ctx, ks_precision precision, int64_t n, int6
                             const void *shift, void *y, void *stat) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, layer_norm_fwd);
-    CHECK_PRECISION("layer norm");
+    ELEMENT_PRECISION("layer norm");
     KS_CHECK(d >= 1, KS_ERR_ARG, "layer norm: d=%lld, limit >= 1", (long long)d);
     KS_TRY(check_product("layer norm", n, d, 2, 1));
     KS_CHECK(gain && shift && ((x && y && stat) || n == 0), KS_ERR_ARG, "layer norm: an array is NULL");
@@ -67,7 +73,7 @@ ks_status ks_layer_norm_adj(ks_ctx *ctx, ks_precision precision, int64_t n, int6
                             const void *stat, const void *y_bar, void *x_bar, void *gain_bar, void *shift_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, layer_norm_adj);
-    CHECK_PRECISION("layer norm");
+    ELEMENT_PRECISION("layer norm");
     KS_CHECK(d >= 1, KS_ERR_ARG, "layer norm: d=%lld, limit >= 1", (long long)d);
     KS_TRY(check_product("layer norm", n, d, 2, 1));
     KS_CHECK(gain && ((x && stat && y_bar) || n == 0), KS_ERR_ARG, "layer norm: an array is NULL");
@@ -81,7 +87,7 @@ done:
 ks_status ks_gelu_fwd(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, void *y) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, gelu_fwd);
-    CHECK_PRECISION("gelu");
+    ELEMENT_PRECISION("gelu");
     KS_TRY(check_product("gelu", n, 1, 1, 1));
     KS_CHECK((x && y) || n == 0, KS_ERR_ARG, "gelu: x or y is NULL");
     if (n) KS_TRY(ctx->backend->net->gelu_fwd(ctx, precision, n, x, y));
@@ -92,7 +98,7 @@ done:
 ks_status ks_gelu_adj(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, const void *y_bar, void *x_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, gelu_adj);
-    CHECK_PRECISION("gelu");
+    ELEMENT_PRECISION("gelu");
     KS_TRY(check_product("gelu", n, 1, 1, 1));
     KS_CHECK((x && y_bar) || n == 0, KS_ERR_ARG, "gelu: x or y_bar is NULL");
     if (n && x_bar) KS_TRY(ctx->backend->net->gelu_adj(ctx, precision, n, x, y_bar, x_bar));
@@ -103,7 +109,7 @@ done:
 ks_status ks_residual_fwd(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, const void *f, void *y) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, residual_fwd);
-    CHECK_PRECISION("residual");
+    ELEMENT_PRECISION("residual");
     KS_TRY(check_product("residual", n, 1, 1, 1));
     KS_CHECK((x && f && y) || n == 0, KS_ERR_ARG, "residual: an array is NULL");
     if (n) KS_TRY(ctx->backend->net->residual_fwd(ctx, precision, n, x, f, y));
@@ -114,7 +120,7 @@ done:
 ks_status ks_residual_adj(ks_ctx *ctx, ks_precision precision, int64_t n, const void *y_bar, void *x_bar, void *f_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, residual_adj);
-    CHECK_PRECISION("residual");
+    ELEMENT_PRECISION("residual");
     KS_TRY(check_product("residual", n, 1, 1, 1));
     KS_CHECK(y_bar || n == 0, KS_ERR_ARG, "residual: y_bar is NULL");
     if (n) KS_TRY(ctx->backend->net->residual_adj(ctx, precision, n, y_bar, x_bar, f_bar));
@@ -127,7 +133,7 @@ ks_status ks_embedding_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame,
                            const void *table, const void *u, void *x) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, embedding_fwd);
-    CHECK_PRECISION("embedding");
+    ELEMENT_PRECISION("embedding");
     KS_CHECK(d >= 1 && n_kind >= 1 && n_atom >= 1, KS_ERR_ARG,
              "embedding: d=%lld, n_kind=%lld, n_atom=%lld, limit >= 1", (long long)d, (long long)n_kind,
              (long long)n_atom);
@@ -147,7 +153,7 @@ ks_status ks_embedding_adj(ks_ctx *ctx, ks_precision precision, int64_t n_frame,
                            const void *x_bar, void *table_bar, void *u_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, embedding_adj);
-    CHECK_PRECISION("embedding");
+    ELEMENT_PRECISION("embedding");
     KS_CHECK(d >= 1 && n_kind >= 1 && n_atom >= 1, KS_ERR_ARG,
              "embedding: d=%lld, n_kind=%lld, n_atom=%lld, limit >= 1", (long long)d, (long long)n_kind,
              (long long)n_atom);
@@ -165,7 +171,7 @@ ks_status ks_gram_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int6
                       const int32_t *atom, const void *u, void *bias, void *g, void *top) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, gram_fwd);
-    CHECK_PRECISION("gram");
+    ELEMENT_PRECISION("gram");
     KS_CHECK(d >= 1 && n_atom >= 1, KS_ERR_ARG, "gram: d=%lld, n_atom=%lld, limit >= 1", (long long)d,
              (long long)n_atom);
     KS_TRY(check_product("gram", n_frame, n_token, n_token, 1));
@@ -182,7 +188,7 @@ ks_status ks_gram_adj(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int6
                       void *u_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, gram_adj);
-    CHECK_PRECISION("gram");
+    ELEMENT_PRECISION("gram");
     KS_CHECK(d >= 1 && n_atom >= 1, KS_ERR_ARG, "gram: d=%lld, n_atom=%lld, limit >= 1", (long long)d,
              (long long)n_atom);
     KS_TRY(check_product("gram", n_frame, n_token, n_token, 1));
@@ -211,7 +217,7 @@ ks_status ks_attention_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame,
                            void *prob) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, attention_fwd);
-    CHECK_PRECISION("attention");
+    ELEMENT_PRECISION("attention");
     KS_TRY(check_attention(n_frame, n_token, n_head, d, n_bias));
     if (n_frame == 0 || n_token == 0) goto done;
     KS_CHECK(qkv && y && prob && (n_bias == 0 || (bias && mix)), KS_ERR_ARG, "attention: an array is NULL");
@@ -227,7 +233,7 @@ ks_status ks_attention_adj(ks_ctx *ctx, ks_precision precision, int64_t n_frame,
                            void *mix_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, attention_adj);
-    CHECK_PRECISION("attention");
+    ELEMENT_PRECISION("attention");
     KS_TRY(check_attention(n_frame, n_token, n_head, d, n_bias));
     KS_CHECK(n_bias_bar >= 0 && n_bias_bar <= n_bias, KS_ERR_ARG, "attention: n_bias_bar=%lld, limit 0..n_bias=%lld",
              (long long)n_bias_bar, (long long)n_bias);
@@ -243,7 +249,7 @@ ks_status ks_head_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int6
                       const void *k, double *w) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, head_fwd);
-    CHECK_PRECISION("head");
+    ELEMENT_PRECISION("head");
     KS_CHECK(d >= 1, KS_ERR_ARG, "head: d=%lld, limit >= 1", (long long)d);
     KS_TRY(check_product("head", n_frame, n_token, n_token, 1));
     KS_TRY(check_product("head", n_frame, n_token, d, 1));
@@ -258,7 +264,7 @@ ks_status ks_head_adj(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int6
                       const void *k, const double *w_bar, void *q_bar, void *k_bar) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, head_adj);
-    CHECK_PRECISION("head");
+    ELEMENT_PRECISION("head");
     KS_CHECK(d >= 1, KS_ERR_ARG, "head: d=%lld, limit >= 1", (long long)d);
     KS_TRY(check_product("head", n_frame, n_token, n_token, 1));
     KS_TRY(check_product("head", n_frame, n_token, d, 1));

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include "ops/net_lanes.h"
+#include "pointwise/bf16.h"
 
 /* Tiles of a product: enough work per OpenBLAS call (80-90 % of its peak from 64 x 128 x 64 on, measured on Zen 3),
  * enough tiles for one uracil (132 rows) on a few cores. */
@@ -78,17 +79,63 @@ done:
     return st;
 }
 
+/* x rounded to bfloat16, as floats in scratch: products in fp32 of such numbers are what a GPU's bf16 products are. */
+static ks_status rounded_of(ks_ctx *ctx, int64_t n, const float *x, const float **out) {
+    ks_status st   = KS_OK;
+    const cut flat = cut_make(n, FLAT_BLOCK);
+    float    *r    = NULL;
+    KS_TRY(KS_TAKE(ks_ctx_scratch(ctx), r, n));
+#pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n > PARALLEL_ELEMENTS)
+    for (int64_t t = 0; t < flat.count; t++)
+        for (int64_t i = cut_start(flat, t); i < cut_start(flat, t) + cut_len(flat, t); i++) r[i] = ks_bf16_round(x[i]);
+    *out = r;
+done:
+    return st;
+}
+
+static ks_status linear_fwd_bf16(ks_ctx *ctx, int64_t n, int64_t d_in, int64_t d_out, const float *x, const float *w,
+                                 const float *b, float *y) {
+    ks_status           st   = KS_OK;
+    const ks_arena_mark mark = ks_arena_get_mark(ks_ctx_scratch(ctx));
+    KS_TRY(rounded_of(ctx, n * d_in, x, &x));
+    KS_TRY(rounded_of(ctx, d_out * d_in, w, &w));
+    linear_fwd_f32(ctx, n, d_in, d_out, x, w, b, y);
+done:
+    ks_arena_release(ks_ctx_scratch(ctx), mark);
+    return st;
+}
+
+static ks_status linear_adj_bf16(ks_ctx *ctx, int64_t n, int64_t d_in, int64_t d_out, const float *x, const float *w,
+                                 const float *y_bar, float *x_bar, float *w_bar, float *b_bar) {
+    ks_status           st   = KS_OK;
+    const ks_arena_mark mark = ks_arena_get_mark(ks_ctx_scratch(ctx));
+    if (b_bar) linear_adj_f32(ctx, n, d_in, d_out, x, w, y_bar, NULL, NULL, b_bar);
+    if (w_bar) KS_TRY(rounded_of(ctx, n * d_in, x, &x));
+    if (x_bar) KS_TRY(rounded_of(ctx, d_out * d_in, w, &w));
+    if (x_bar || w_bar) {
+        KS_TRY(rounded_of(ctx, n * d_out, y_bar, &y_bar));
+        linear_adj_f32(ctx, n, d_in, d_out, x, w, y_bar, x_bar, w_bar, NULL);
+    }
+done:
+    ks_arena_release(ks_ctx_scratch(ctx), mark);
+    return st;
+}
+
 ks_status ks_linear_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,
                             const void *w, const void *b, void *y) {
     const ks_status st = check_ints(n, d_in, d_out);
-    if (st == KS_OK) BY_PRECISION(linear_fwd, ctx, n, d_in, d_out, x, w, b, y);
-    return st;
+    if (st != KS_OK) return st;
+    if (precision == KS_BF16) return linear_fwd_bf16(ctx, n, d_in, d_out, x, w, b, y);
+    BY_PRECISION(linear_fwd, ctx, n, d_in, d_out, x, w, b, y);
+    return KS_OK;
 }
 ks_status ks_linear_adj_cpu(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,
                             const void *w, const void *y_bar, void *x_bar, void *w_bar, void *b_bar) {
     const ks_status st = check_ints(n, d_in, d_out);
-    if (st == KS_OK) BY_PRECISION(linear_adj, ctx, n, d_in, d_out, x, w, y_bar, x_bar, w_bar, b_bar);
-    return st;
+    if (st != KS_OK) return st;
+    if (precision == KS_BF16) return linear_adj_bf16(ctx, n, d_in, d_out, x, w, y_bar, x_bar, w_bar, b_bar);
+    BY_PRECISION(linear_adj, ctx, n, d_in, d_out, x, w, y_bar, x_bar, w_bar, b_bar);
+    return KS_OK;
 }
 ks_status ks_layer_norm_fwd_cpu(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d, const void *x,
                                 const void *gain, const void *shift, void *y, void *stat) {

@@ -48,7 +48,8 @@ ks_status ks_position_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame, 
     ks_status st = KS_OK;
     int64_t   n  = 0;
     KS_SLOT(ctx, net, position_fwd);
-    KS_CHECK(precision == KS_FP32 || precision == KS_FP64, KS_ERR_ARG, "position: precision=%d", (int)precision);
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, "position: precision=%d", (int)precision);
+    precision = ks_element_precision(precision);
     KS_TRY(ks_mul_i64(n_frame, n_atom, &n));
     KS_TRY(ks_mul_i64(n, KS_POS_FEATURES * (int64_t)sizeof(double), &n));
     KS_CHECK((pos && feature) || n == 0, KS_ERR_ARG, "position: an array is NULL");
@@ -145,7 +146,8 @@ done:
 ks_status ks_bias_fwd(ks_ctx *ctx, ks_precision precision, int64_t n_frame, int64_t n, const double *M, void *bias) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, net, bias_fwd);
-    KS_CHECK(precision == KS_FP32 || precision == KS_FP64, KS_ERR_ARG, "bias: precision=%d", (int)precision);
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, "bias: precision=%d", (int)precision);
+    precision = ks_element_precision(precision);
     KS_TRY(check_matrices("bias", n_frame, n));
     if (n_frame == 0 || n == 0) goto done;
     KS_CHECK(M && bias, KS_ERR_ARG, "bias: an array is NULL");

@@ -1,10 +1,13 @@
 /* net_ops.h -- backend slots of the net family. Private; see src/core/backend.h. Contracts: net.h and frame.h; the
- * public functions have checked the arguments, and n == 0 never arrives here. */
+ * public functions have checked the arguments, and n == 0 never arrives here. KS_BF16 arrives at linear_* only: the
+ * arrays of all others hold floats then, and they see KS_FP32. */
 #ifndef KS_NET_OPS_H
 #define KS_NET_OPS_H
 #include "core/backend.h"
 #include "ksgrad/frame.h"
 #include "ksgrad/net.h"
+
+static inline ks_precision ks_element_precision(ks_precision p) { return p == KS_BF16 ? KS_FP32 : p; }
 
 typedef struct ks_ops_net {
     ks_status (*linear_fwd)(ks_ctx *ctx, ks_precision precision, int64_t n, int64_t d_in, int64_t d_out, const void *x,

@@ -329,9 +329,6 @@ ks_status ks_config_rules(const ks_config *c, ks_config_where where, const void 
     RULE(c->run.name[0] && c->run.name[0] != '.' && !strchr(c->run.name, '/'), "run.name",
          "'run.name' must be the name of a folder, got '%s'", c->run.name);
     RULE(c->run.dir[0], "run.dir", "'run.dir' is empty");
-    RULE((int)m->precision != 2, "model.precision",
-         "'model.precision: bf16' needs the CUDA backend's bf16 network, which this build does not have; use fp32 or "
-         "fp64");
     RULE(c->refine.kind != KS_REFINE_NONE || c->refine.n_build <= 1, "refine.steps",
          "'refine.kind: none' makes one Fock build, 'refine.steps' = %d", c->refine.n_build);
     RULE(c->eval_refine.kind != KS_REFINE_NONE || c->eval_refine.n_build <= 1, "eval.refine.steps",

@@ -29,7 +29,8 @@
 _Static_assert(KS_REFINE_NONE == 0 && KS_REFINE_QPT == 1 && KS_REFINE_QPTX == 2 && KS_REFINE_CDIIS == 3 &&
                    KS_REFINE_ANDERSON == 4 && KS_REFINE_DAMPED == 5,
                "REFINE follows the enum");
-_Static_assert(KS_OUTPUT_LOWDIN == 0 && KS_HEAD_BILINEAR == 0 && KS_BIAS_LEARNED == 0 && KS_FP32 == 0 && KS_FP64 == 1,
+_Static_assert(KS_OUTPUT_LOWDIN == 0 && KS_HEAD_BILINEAR == 0 && KS_BIAS_LEARNED == 0 && KS_FP32 == 0 && KS_FP64 == 1 &&
+                   KS_BF16 == 2,
                "choices");
 _Static_assert(KS_FRAME_NONE == 0 && KS_FRAME_KABSCH == 1 && KS_FRAME_BOND == 2 && KS_FRAME_INERTIA == 3, "choices");
 _Static_assert(sizeof(ks_refine_kind) == sizeof(int) && sizeof(ks_output) == sizeof(int), "enums are stored as int");
@@ -70,7 +71,7 @@ const ks_key ks_schema[] = {
     ENUM("model.bias", model.options.bias, "learned", "learned|pairs", HARD,
          "the seven attention biases: mixed over the heads by a learned matrix, or two heads each as published"),
     ENUM("model.precision", model.options.precision, "fp32", "fp32|fp64|bf16", HARD,
-         "of the network; the DFT is always fp64"),
+         "of the network (bf16: of its linear layers' products); the DFT is always fp64"),
     {"model.bond_atoms", KS_KEY_ATOMS, AT(model.options.bond_atoms), 0, "[0, 0, 0]", 0, 1e6, 0, NULL, NULL,
      KS_CONFIG_HARD,
      "frame: bond: origin atom, x-axis atom, xy-plane atom; all 0: the first three that are not in line"},

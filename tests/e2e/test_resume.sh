@@ -64,7 +64,7 @@ check "batch above the data" exit_code 3 train --set train.batch=17 --set train.
 check "labels wanted, none there" exit_code 4 train --set loss.hamiltonian=1 --set run.name=new
 check "... with the counts" says '0 of 16 training frames'
 check "no memory" exit_code 5 train --set device.memory_gib=0.0001 --set run.name=new
-check "bf16" exit_code 3 train --set model.precision=bf16 --set run.name=new
+check "fp16" exit_code 3 train --set model.precision=fp16 --set run.name=new
 check "cuda is not there" exit_code 5 train --backend cuda --set run.name=new
 check "no folder was made" test ! -e "$WORK/new"
 finish resume 45

@@ -143,7 +143,7 @@ static void test_wrong(void) {
         {"version: 1\noptim: {lr: {a: 1}}", "b.yaml:2:13", "not a mapping"},
         {"version: 1\noptim: 3", "b.yaml:2:1", "is a section"},
         {"version: 1\nrefine: {kind: ciis}", "b.yaml:2:16", "did you mean 'cdiis'?"},
-        {"version: 1\nmodel: {precision: bf16}", "b.yaml:2:20", "bf16"},
+        {"version: 1\nmodel: {precision: fp16}", "b.yaml:2:20", "fp16"},
         {"version: 1\nmodel: {d_model: 65, heads: 4}", "b.yaml:2:18", "not a multiple of 'model.heads' = 4"},
         {"version: 1\nmodel: {size: tiny, d_model: 64, heads: 4}", "b.yaml:2:15", "means d_model 192"},
         {"version: 1\nmethod: {xc: b3lyp}", "b.yaml:2:14", "b3lyp5"},

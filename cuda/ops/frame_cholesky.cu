@@ -69,7 +69,7 @@ static __device__ __forceinline__ void substitute(int n, const double *L, double
 
 /* IN_SHARED 0: L takes the place of S, whose rows read as columns are the lower triangle. */
 template <int IN_SHARED>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
     cholesky_transform_k(int n, double *__restrict__ S, double *__restrict__ H, unsigned long long *fault) {
     KS_SHARED_DYNAMIC(double, shared);
     const int64_t size = (int64_t)n * n;

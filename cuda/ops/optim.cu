@@ -24,7 +24,7 @@ template <typename T> static int packed(const void *a, const void *b, const void
 /* part[k] of elements k KS_SUM_BLOCK ...; the same sums for V = 1 as for whole packs would be other bits, which is of
  * no consequence: the alignment of an array does not change. */
 template <typename T, int V>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     sum_squares_k(int64_t n, int64_t n_block, const T *__restrict__ x, double *__restrict__ part) {
     KS_SHARED(double, shared, 32);
     for (int64_t k = blockIdx.x; k < n_block; k += gridDim.x) {
@@ -67,7 +67,7 @@ template <typename T> static __device__ __forceinline__ void update(const step_s
 }
 
 template <typename T, int V>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     adamw_k(int64_t n, ks_adamw_scalars s, const double *__restrict__ state, const T *__restrict__ g, T *__restrict__ p,
             T *__restrict__ m, T *__restrict__ v) {
     typedef pack<T, V> packT;

@@ -13,7 +13,7 @@
 #include <strings.h>
 #include "core/machine.h"
 #include "io/sha256.h"
-#include "io/text.h"
+#include "core/text.h"
 #include "ksgrad/data.h"
 #include "ksgrad/geometry.h"
 
@@ -125,17 +125,18 @@ static ks_status read_shell(reader *r, char **token, int n_token) {
     KS_CHECK(is_sp || (l >= 0 && token[0][1] == '\0'), KS_ERR_DATA,
              "%s:%lld: '%s' is neither an element nor a shell type (S, P, SP, D, ...)", t->path, (long long)line,
              token[0]);
-    KS_CHECK(n_token >= 2 && ks_parse_i64(token[1], &n) && n >= 1 && n <= MAX_PRIM, KS_ERR_DATA,
+    KS_CHECK(n_token >= 2 && !ks_text_decimal(token[1], &n) && n >= 1 && n <= MAX_PRIM, KS_ERR_DATA,
              "%s:%lld: number of primitives '%s', expected an integer from 1 to %d", t->path, (long long)line,
              n_token >= 2 ? token[1] : "", MAX_PRIM);
     for (int k = 2; k < n_token && k < MAX_TOKEN; k++) {
         if (strncmp(token[k], "electrons=", 10) == 0) {
-            KS_CHECK(
-                ks_parse_f64(token[k] + 10, &electrons) && electrons >= 0.0 && !is_sp && electrons <= 2.0 * (2 * l + 1),
-                KS_ERR_DATA, "%s:%lld: '%s', expected 0 to %d", t->path, (long long)line, token[k], 2 * (2 * l + 1));
+            KS_CHECK(!ks_text_fortran(token[k] + 10, &electrons) && electrons >= 0.0 && !is_sp &&
+                         electrons <= 2.0 * (2 * l + 1),
+                     KS_ERR_DATA, "%s:%lld: '%s', expected 0 to %d", t->path, (long long)line, token[k],
+                     2 * (2 * l + 1));
             continue;
         }
-        KS_CHECK(ks_parse_f64(token[k], &scale) && scale > 0.0 && k == 2, KS_ERR_DATA,
+        KS_CHECK(!ks_text_fortran(token[k], &scale) && scale > 0.0 && k == 2, KS_ERR_DATA,
                  "%s:%lld: scale factor '%s', expected one positive number", t->path, (long long)line, token[k]);
     }
     for (int64_t p = 0; p < n; p++) {
@@ -152,11 +153,11 @@ static ks_status read_shell(reader *r, char **token, int n_token) {
                  : p   ? n_column
                        : 1,
                  is_sp || (p && n_column > 1) ? "s" : " or more");
-        KS_CHECK(ks_parse_f64(tok[0], &a[p]) && a[p] > 0.0 && a[p] < 1e12, KS_ERR_DATA,
+        KS_CHECK(!ks_text_fortran(tok[0], &a[p]) && a[p] > 0.0 && a[p] < 1e12, KS_ERR_DATA,
                  "%s:%lld: exponent '%s', expected a number between 0 and 1e12", t->path, (long long)r->lines.number,
                  tok[0]);
         for (int j = 0; j < n_column; j++)
-            KS_CHECK(ks_parse_f64(tok[1 + j], &c[p * n_column + j]), KS_ERR_DATA,
+            KS_CHECK(!ks_text_fortran(tok[1 + j], &c[p * n_column + j]), KS_ERR_DATA,
                      "%s:%lld: coefficient '%s', expected a number", t->path, (long long)r->lines.number, tok[1 + j]);
         a[p] *= scale * scale;
     }
@@ -283,11 +284,12 @@ static ks_status find_file(const char *file, char *path, size_t n_path) {
     }
     for (int k = 0; ks_data_folder(k, folder, sizeof folder); k++)
         if ((size_t)snprintf(path, n_path, "%s/basis/%s", folder, file) < n_path && ks_file_exists(path)) goto done;
-    KS_CHECK(0, KS_ERR_IO,
-             "basis file '%s' found neither in KSGRAD_BASIS_PATH ('%s') nor in %s/basis, %s/basis or ../share/ksgrad/basis "
-             "beside the program; shipped are def2-svp, sto-3g and 6-31g*; others: give the path of a Gaussian94 (.gbs) file",
-             file, getenv("KSGRAD_BASIS_PATH") ? getenv("KSGRAD_BASIS_PATH") : "", KS_SOURCE_DATADIR,
-             KS_INSTALL_DATADIR);
+    KS_CHECK(
+        0, KS_ERR_IO,
+        "basis file '%s' found neither in KSGRAD_BASIS_PATH ('%s') nor in %s/basis, %s/basis or ../share/ksgrad/basis "
+        "beside the program; shipped are def2-svp, sto-3g and 6-31g*; others: give the path of a Gaussian94 (.gbs) "
+        "file",
+        file, getenv("KSGRAD_BASIS_PATH") ? getenv("KSGRAD_BASIS_PATH") : "", KS_SOURCE_DATADIR, KS_INSTALL_DATADIR);
 done:
     return st;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/frames.h"
-#include "io/text.h"
+#include "core/text.h"
 #include "ksgrad/context.h"
 #include "ksgrad/data.h"
 

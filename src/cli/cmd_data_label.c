@@ -1,38 +1,17 @@
 /* cmd_data_label.c -- data label and data verify: converged SCF of the frames of a data file. */
-#include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "cli/cli.h"
 #include "cli/cmd_data.h"
+#include "cli/signals.h"
 #include "ksgrad/eval.h"
 
 /* Tighter than a plain SCF: H and eps err linearly in the orbital gradient, and errors of a network are measured
  * against them. */
 static const char *const label_defaults[] = {"scf.conv=1e-10", "scf.conv_grad=1e-8", "scf.max_cycle=100"};
 enum { N_LABEL_DEFAULT = 3, FRAMES_AT_ONCE = 8, MAX_SET = 64 };
-
-static volatile sig_atomic_t g_stop;
-static void                  on_signal(int number) {
-                     if (g_stop && number == SIGINT) _exit(130);
-    g_stop = 1;
-}
-
-static ks_status catch_signals(void) {
-    static const int number[] = {SIGTERM, SIGINT, SIGUSR1};
-    ks_status        st       = KS_OK;
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags   = SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        KS_CHECK(sigaction(number[i], &action, NULL) == 0, KS_ERR_IO, "signal %d: %s", number[i], strerror(errno));
-done:
-    return st;
-}
 
 /* The configuration of this command line: label defaults, then what the user gave. */
 static ks_status label_config(ks_config *config) {
@@ -164,7 +143,7 @@ static ks_status run_scf(ks_ctx *ctx, const ks_config *c, const ks_basis *basis,
                                   .max_frames   = FRAMES_AT_ONCE};
     KS_TRY(ks_chunks_create(ctx, basis, frames, method, INT32_MIN, &opt, &chunks));
     for (;;) {
-        KS_CHECK(!g_stop, KS_ERR_STOPPED, "stopped; the same command goes on from here");
+        KS_CHECK(!ks_cli_stop, KS_ERR_STOPPED, "stopped; the same command goes on from here");
         KS_TRY(ks_chunks_next(chunks, &chunk));
         if (chunk.n_frame == 0) break;
         KS_TRY(matrices_fit(&m, chunk.batch));
@@ -316,7 +295,7 @@ int ks_cmd_data_label(int argc, char **argv) {
     KS_TRY(add_shorts(&s));
     KS_TRY(label_config(&config));
     KS_TRY(ks_cli_ctx(config.device.backend, (int)config.device.threads, &ctx));
-    KS_TRY(catch_signals());
+    KS_TRY(ks_cli_catch_signals());
     KS_TRY(label_file(ctx, &config, arg[0], split, slice));
 done:
     ks_ctx_destroy(&ctx);

@@ -1,32 +1,10 @@
 /* cmd_train.c -- train: a run from a config, resumed where it was interrupted. */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 #include "cli/cli.h"
+#include "cli/signals.h"
 #include "ksgrad/train.h"
-
-static volatile sig_atomic_t g_stop;
-
-/* The first signal asks for a stop after the step; a second Ctrl-C ends the program at once. */
-static void on_signal(int number) {
-    if (g_stop && number == SIGINT) _exit(130);
-    g_stop = 1;
-}
-
-static ks_status catch_signals(void) {
-    static const int number[] = {SIGTERM, SIGINT, SIGUSR1};
-    ks_status        st       = KS_OK;
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags   = SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        KS_CHECK(sigaction(number[i], &action, NULL) == 0, KS_ERR_IO, "signal %d: %s", number[i], strerror(errno));
-done:
-    return st;
-}
 
 static FILE *g_log;
 
@@ -86,7 +64,7 @@ int ks_cmd_train(int argc, char **argv) {
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
     ks_run_options options = {
-        .config_path = arg[0], .command = command, .stop = &g_stop, .folder = open_log, .allow_change = allow};
+        .config_path = arg[0], .command = command, .stop = &ks_cli_stop, .folder = open_log, .allow_change = allow};
     if (!strcmp(resume, "auto")) options.resume = KS_RESUME_AUTO;
     else if (!strcmp(resume, "never")) options.resume = KS_RESUME_NEVER;
     else if (!strcmp(resume, "must")) options.resume = KS_RESUME_MUST;
@@ -97,7 +75,7 @@ int ks_cmd_train(int argc, char **argv) {
     const char *const *set = ks_cli_sets(&n_set);
     KS_TRY(ks_config_load(arg[0], n_set, set, &config));
     KS_TRY(ks_cli_ctx(config.device.backend, (int)config.device.threads, &ctx));
-    KS_TRY(catch_signals());
+    KS_TRY(ks_cli_catch_signals());
     st = ks_train_run(ctx, &config, &options, &result);
     if (st == KS_ERR_STOPPED) ks_log(KS_LOG_INFO, "%s", ks_error_message());
     if (st == KS_OK) print_end(&config, &result);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "io/data_impl.h"
 #include "io/frames.h"
-#include "io/text.h"
+#include "core/text.h"
 
 /* ---- writing ---- */
 

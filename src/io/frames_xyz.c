@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 #include "io/frames.h"
-#include "io/text.h"
+#include "core/text.h"
 #include "ksgrad/context.h"
 
 enum { MAX_COLUMN = 64 };
@@ -92,7 +92,7 @@ static ks_status parse_properties(const char *path, int64_t line, char *text, co
     for (char *name = strtok_r(text, ":", &save); name; name = strtok_r(NULL, ":", &save)) {
         char   *type = strtok_r(NULL, ":", &save), *count = strtok_r(NULL, ":", &save);
         int64_t n = 0;
-        KS_CHECK(type && strlen(type) == 1 && strchr("SRIL", *type) && count && ks_parse_i64(count, &n) && n >= 1 &&
+        KS_CHECK(type && strlen(type) == 1 && strchr("SRIL", *type) && count && !ks_text_decimal(count, &n) && n >= 1 &&
                      n <= MAX_COLUMN,
                  KS_ERR_DATA, "%s:%lld: Properties: '%s' needs a type (S, R, I, L) and a number of columns", path,
                  (long long)line, name);
@@ -135,13 +135,13 @@ static ks_status read_comment(builder *b, int64_t line, const char *comment, col
     if (comment_value(comment, "Properties", value, sizeof value)) KS_TRY(parse_properties(b->path, line, value, c));
     KS_TRY(check_cell(b->path, line, comment));
     if (c->exact && comment_value(comment, "energy", value, sizeof value)) {
-        KS_CHECK(ks_parse_f64(value, &b->f->external_energy[b->n_frame]), KS_ERR_DATA,
+        KS_CHECK(!ks_text_fortran(value, &b->f->external_energy[b->n_frame]), KS_ERR_DATA,
                  "%s:%lld: energy='%s', expected a number", b->path, (long long)line, value);
         b->n_energy++;
     }
     if (comment_value(comment, "charge", value, sizeof value) ||
         comment_value(comment, "total_charge", value, sizeof value)) {
-        KS_CHECK(ks_parse_i64(value, &charge) && charge >= -100 && charge <= 100, KS_ERR_DATA,
+        KS_CHECK(!ks_text_decimal(value, &charge) && charge >= -100 && charge <= 100, KS_ERR_DATA,
                  "%s:%lld: charge='%s', expected an integer from -100 to 100", b->path, (long long)line, value);
         b->f->charge[b->n_frame] = (int32_t)charge;
     }
@@ -163,12 +163,12 @@ static ks_status read_atom(builder *b, int64_t line, char *text, const columns *
     b->f->Z[b->n_atom + a] = Z;
     for (int x = 0; x < 3; x++) {
         double v;
-        KS_CHECK(ks_parse_f64(token[c->pos + x], &v) && fabs(v) < 1e5, KS_ERR_DATA,
+        KS_CHECK(!ks_text_fortran(token[c->pos + x], &v) && fabs(v) < 1e5, KS_ERR_DATA,
                  "%s:%lld: coordinate '%.40s', expected a finite number of Angstrom below 1e5", b->path,
                  (long long)line, token[c->pos + x]);
         b->f->pos[3 * (b->n_atom + a) + x] = v / KS_BOHR_ANG;
         if (c->force < 0) continue;
-        KS_CHECK(ks_parse_f64(token[c->force + x], &v), KS_ERR_DATA, "%s:%lld: force '%.40s', expected a number",
+        KS_CHECK(!ks_text_fortran(token[c->force + x], &v), KS_ERR_DATA, "%s:%lld: force '%.40s', expected a number",
                  b->path, (long long)line, token[c->force + x]);
         b->f->external_force[3 * (b->n_atom + a) + x] = v;
     }
@@ -183,9 +183,9 @@ static ks_status read_frame(builder *b, ks_lines *lines, char *count_line) {
     columns       c;
     char         *token[2];
     const int     n_token = ks_tokens(count_line, 2, token);
-    KS_CHECK(n_token == 1 && ks_parse_i64(token[0], &n_atom) && n_atom >= 1 && n_atom <= KS_FRAME_MAX_ATOM, KS_ERR_DATA,
-             "%s:%lld: '%.40s', expected a number of atoms from 1 to %d alone on the line (frame %lld)", b->path,
-             (long long)line, token[0], KS_FRAME_MAX_ATOM, (long long)b->n_frame);
+    KS_CHECK(n_token == 1 && !ks_text_decimal(token[0], &n_atom) && n_atom >= 1 && n_atom <= KS_FRAME_MAX_ATOM,
+             KS_ERR_DATA, "%s:%lld: '%.40s', expected a number of atoms from 1 to %d alone on the line (frame %lld)",
+             b->path, (long long)line, token[0], KS_FRAME_MAX_ATOM, (long long)b->n_frame);
     KS_TRY(make_room(b, n_atom));
     char *comment = ks_lines_next(lines);
     KS_CHECK(comment, KS_ERR_DATA, "%s:%lld: end of file, expected a comment line", b->path, (long long)line);

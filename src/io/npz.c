@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zip.h>
-#include "io/text.h"
+#include "core/text.h"
 #include "ksgrad/context.h"
 
 struct ks_npz {

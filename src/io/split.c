@@ -5,7 +5,7 @@
 #include "io/data_impl.h"
 #include "io/npz.h"
 #include "io/sha256.h"
-#include "io/text.h"
+#include "core/text.h"
 #include "ksgrad/context.h"
 #include "ksgrad/rng.h"
 
@@ -138,7 +138,7 @@ static ks_status read_text_part(const char *path, int64_t **index, int64_t *n) {
         line[strcspn(line, "#")] = '\0';
         const int m              = ks_tokens(line, 2, token);
         if (m == 0) continue;
-        KS_CHECK(m == 1 && ks_parse_i64(token[0], &(*index)[k]), KS_ERR_DATA,
+        KS_CHECK(m == 1 && !ks_text_decimal(token[0], &(*index)[k]), KS_ERR_DATA,
                  "%s:%lld: '%.40s', expected one frame number", path, (long long)lines.number, token[0]);
         k++;
     }

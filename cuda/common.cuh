@@ -60,6 +60,7 @@ const char            *ks_cusolver_error(cusolverStatus_t status);
 #define KS_CUDA_CHECK(call)                                                                                            \
     do {                                                                                                               \
         const cudaError_t e_ = (call);                                                                                 \
+        if (e_ != cudaSuccess) (void)cudaGetLastError(); /* or the next launch would report it again */                \
         KS_CHECK(e_ == cudaSuccess, e_ == cudaErrorMemoryAllocation ? KS_ERR_NOMEM : KS_ERR_CUDA, "%s: %s", #call,     \
                  cudaGetErrorString(e_));                                                                              \
     } while (0)

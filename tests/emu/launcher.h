@@ -12,6 +12,10 @@ void ks_emu_reset(void);
 /* Order of threads, blocks and streams; also KS_EMU_SEED in the environment. */
 void ks_emu_seed(uint64_t seed);
 
+/* What a program finds that looks for a GPU: an error of cudaGetDeviceCount (35: driver too old, 100: no GPU), the
+ * version of the driver (0: none), the compute capability. 0, 13000, 9: the launcher. */
+void ks_emu_pretend(int error, int driver_version, int compute_major);
+
 /* Calls of the program so far, the refused ones included: take two and subtract. KS_EMU_STATS=1 in the environment
  * prints them, and the time spent in each kernel, when the program ends. */
 typedef struct ks_emu_counts {

@@ -525,6 +525,11 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 
 /* ---- the rest ---- */
 
+static struct { int error, driver, major; } g_device = {0, 13000, 9};
+void ks_emu_pretend(int error, int driver_version, int compute_major) {
+    g_device = {error, driver_version, compute_major};
+}
+
 static void print_counts() {
     fprintf(stderr,
             "emu: %lld launches, %lld graph launches, %lld waits, %lld event waits, %lld allocations, %lld copies in, "
@@ -540,16 +545,16 @@ cudaError_t cudaGetDeviceCount(int *n) {
     if (!once && seed) ks_emu_seed(strtoull(seed, nullptr, 10));
     if (!once && stats && !strcmp(stats, "1")) atexit(print_counts);
     once = true;
-    *n   = 1;
-    return cudaSuccess;
+    *n   = g_device.error ? 0 : 1;
+    return g_device.error ? fail((cudaError_t)g_device.error, "no device") : cudaSuccess;
 }
-cudaError_t cudaDriverGetVersion(int *version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *version) { return *version = g_device.driver, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int) {
     *prop = cudaDeviceProp();
     snprintf(prop->name, sizeof prop->name, "launcher (CPU)");
-    prop->major               = 9;
+    prop->major               = g_device.major;
     prop->multiProcessorCount = 3; /* small and odd: grid-stride loops go round more than once */
     prop->totalGlobalMem      = heap_reserve;
     return cudaSuccess;

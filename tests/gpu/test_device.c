@@ -10,6 +10,7 @@
 #include "op_driver.h"
 
 __attribute__((weak)) ks_emu_counts ks_emu_count(void); /* of the launcher only */
+__attribute__((weak)) void          ks_emu_pretend(int error, int driver_version, int compute_major);
 
 static ks_ctx  *g_ctx;
 static uint64_t g_random = 7;
@@ -380,6 +381,29 @@ static void test_warm_step(void) {
     ks_mem_free(g_ctx, (void **)&sum);
 }
 
+/* Why there is no usable GPU, each case with its own remedy; `auto` then takes the CPU. */
+static void expect_no_device(int error, int driver, int major, const char *text) {
+    ks_ctx        *ctx = NULL;
+    ks_ctx_options opt = {.backend = "cuda", .threads = 1};
+    ks_emu_pretend(error, driver, major);
+    T_ERR(ks_ctx_create(&opt, &ctx), KS_ERR_UNSUPPORTED);
+    T_CHECK(strstr(ks_error_message(), "backend cuda: no usable GPU") && strstr(ks_error_message(), text),
+            "'%s' does not say '%s'", ks_error_message(), text);
+    ks_error_clear();
+    opt.backend = "auto";
+    T_OK(ks_ctx_create(&opt, &ctx));
+    T_CHECK(!strcmp(ks_ctx_backend(ctx), "cpu"), "auto is %s", ks_ctx_backend(ctx));
+    ks_ctx_destroy(&ctx);
+    ks_emu_pretend(0, 13000, 9);
+}
+
+static void test_no_device(void) {
+    expect_no_device(35, 0, 9, "driver (libcuda.so.1) is not installed");
+    expect_no_device(35, 11040, 9, "made for CUDA 11.4, this program needs 13.0");
+    expect_no_device(100, 13000, 9, "lists none");
+    expect_no_device(0, 13000, 7, "compute capability 7.0, needed 8.0");
+}
+
 int main(int argc, char **argv) {
     t_op_init(argc, argv);
     g_ctx = t_op_ctx(1);
@@ -401,5 +425,6 @@ int main(int argc, char **argv) {
     test_branches(3);
     test_graphs();
     ks_ctx_destroy(&g_ctx);
+    if (ks_emu_pretend) test_no_device();
     return t_done("device", 1000);
 }

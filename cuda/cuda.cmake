@@ -14,9 +14,10 @@ file(GLOB KS_CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cu cuda/ops/*.cu)
 file(GLOB KS_CUDA_C_SOURCES CONFIGURE_DEPENDS cuda/*.c)
 add_library(ks_cuda_objects OBJECT ${KS_CUDA_SOURCES})
 target_include_directories(ks_cuda_objects PRIVATE include src ${CMAKE_SOURCE_DIR})
-set_target_properties(ks_cuda_objects PROPERTIES CUDA_STANDARD 17 POSITION_INDEPENDENT_CODE ON CUDA_RUNTIME_LIBRARY Static
-  # registers and spills of each kernel beside its object file, for the test cuda.kernels
-  CUDA_COMPILER_LAUNCHER "bash;${CMAKE_SOURCE_DIR}/cuda/ptxas_log.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+set_target_properties(ks_cuda_objects PROPERTIES CUDA_STANDARD 17 POSITION_INDEPENDENT_CODE ON CUDA_RUNTIME_LIBRARY Static)
+# Registers and spills of each kernel beside its object file, for the test cuda.kernels.
+set(KS_NVCC_LAUNCHER bash ${CMAKE_SOURCE_DIR}/cuda/ptxas_log.sh ${CMAKE_CUDA_COMPILER_LAUNCHER})
+set_target_properties(ks_cuda_objects PROPERTIES CUDA_COMPILER_LAUNCHER "${KS_NVCC_LAUNCHER}")
 set(KS_NVCC_FLAGS -Xptxas=-v -Xcompiler=-Wall,-Wextra,-Wshadow)
 if(KS_WERROR)
   string(APPEND KS_NVCC_FLAGS ",-Werror")

@@ -131,52 +131,63 @@ template <int LB> static __device__ __forceinline__ void ks_eri_bra_sign(double 
 
 /* A tile: NB bra pairs from bra0, 32 ket pairs from ket0, all bra functions, the ket functions of NM components of the
  * ket's first shell from m0. Its values in shared memory:
- *   V[(mi * NB + bra) * NJ + mj][(m * 32 + lane) * NL + ml], rows of COLS + 1 doubles (odd: columns are read without
- * bank conflicts). Next to it the first AOs of the shells of each pair: ao[2 q], ao[2 q + 1], first bras, then kets; -1: no
- * pair. */
+ *   V[(mi * NB + bra) * NJ + mj][(m * 32 + lane) * NL + ml], rows of COLS + 1 doubles (odd: a column is read without bank
+ * conflicts). Next to it the AO pair of each row and column; -1: not stored. */
 template <int CB, int CK, int NB, int NM> struct ks_eri_shape {
     enum {
-        NI   = 2 * KS_CLASS_LA(CB) + 1,
-        NJ   = 2 * KS_CLASS_LB(CB) + 1,
-        NL   = 2 * KS_CLASS_LB(CK) + 1,
-        ROWS = NB * NJ, /* of one mi */
-        COLS = NM * KS_WARP * NL,
-        LD   = COLS + 1,
-        V    = NI * ROWS * LD, /* doubles */
-        AO   = 2 * (NB + KS_WARP),
-        L    = KS_CLASS_L(CB) + KS_CLASS_L(CK)
+        NI    = 2 * KS_CLASS_LA(CB) + 1,
+        NJ    = 2 * KS_CLASS_LB(CB) + 1,
+        NL    = 2 * KS_CLASS_LB(CK) + 1,
+        ROWS  = NI * NB * NJ,
+        COLS  = NM * KS_WARP * NL,
+        LD    = COLS + 1,
+        V     = ROWS * LD, /* doubles */
+        PLACE = ROWS + COLS,
+        L     = KS_CLASS_L(CB) + KS_CLASS_L(CK)
     };
 };
 
-template <int NB>
-static __device__ __forceinline__ void ks_eri_load_ao(const ks_eri_device *d, const ks_eri_class_cuda *b, int bra0,
-                                                      const ks_eri_class_cuda *k, int ket0, int *ao) {
-    for (int i = (int)threadIdx.x; i < 2 * (NB + KS_WARP); i += (int)blockDim.x) {
-        const ks_eri_class_cuda *c = i < 2 * NB ? b : k;
-        const int                q = i < 2 * NB ? bra0 + i / 2 : ket0 + i / 2 - NB;
-        ao[i]                      = q < c->n_pair ? d->shell[c->pair[2 * q + i % 2]].ao : -1;
+/* AO pair of components (m, n) of the shells of pair q; -1: no such pair, or the other half of a shell with itself. */
+static __device__ __forceinline__ int ks_eri_ao_pair(const ks_eri_device *d, const ks_eri_class_cuda *c, int q, int m,
+                                                     int n) {
+    if (q >= c->n_pair) return -1;
+    const int i = d->shell[c->pair[2 * q]].ao + m, j = d->shell[c->pair[2 * q + 1]].ao + n;
+    return j <= i ? i * (i + 1) / 2 + j : -1;
+}
+
+template <int CB, int CK, int NB, int NM>
+static __device__ __forceinline__ void ks_eri_load_places(const ks_eri_device *d, int bra0, int ket0, int m0,
+                                                          int *place) {
+    typedef ks_eri_shape<CB, CK, NB, NM> S;
+    for (int e = (int)threadIdx.x; e < S::PLACE; e += (int)blockDim.x) {
+        const int c = e - S::ROWS;
+        place[e]    = e < S::ROWS ? ks_eri_ao_pair(d, &d->c[CB], bra0 + e / S::NJ % NB, e / (NB * S::NJ), e % S::NJ)
+                                  : ks_eri_ao_pair(d, &d->c[CK], ket0 + c / S::NL % KS_WARP, m0 + c / (S::NL * KS_WARP),
+                                                   c % S::NL);
     }
 }
 
-/* The tile into the store, both ways. Within a class each pair of pairs is stored once, by the bra of higher rank; a
- * pair with itself by its lower triangle: no place is written twice. */
+/* The tile into the store, rows first. Within a class each pair of pairs is stored by the bra of higher rank, and a pair
+ * with itself by its lower triangle: no place is written twice. */
 template <int CB, int CK, int NB, int NM>
-static __device__ __forceinline__ void ks_eri_write(const double *V, const int *ao, int bra0, int ket0, int m0,
+static __device__ __forceinline__ void ks_eri_write(const double *V, const int *place, int bra0, int ket0,
                                                     double *store, int64_t ld) {
     typedef ks_eri_shape<CB, CK, NB, NM> S;
-    for (int way = 0; way < 2; way++)
-        for (int mi = 0; mi < S::NI; mi++)
-            for (int e = (int)threadIdx.x; e < S::ROWS * S::COLS; e += (int)blockDim.x) {
-                const int r = way ? e % S::ROWS : e / S::COLS, c = way ? e / S::ROWS : e % S::COLS;
-                const int q = r / S::NJ, lane = c / S::NL % KS_WARP;
-                const int i = ao[2 * q] + mi, j = ao[2 * q + 1] + r % S::NJ;
-                const int k = ao[2 * (NB + lane)] + m0 + c / (S::NL * KS_WARP), l = ao[2 * (NB + lane) + 1] + c % S::NL;
-                const int ij = i * (i + 1) / 2 + j, kl = k * (k + 1) / 2 + l;
-                /* j > i: the other half of a shell with itself */
-                int here = ao[2 * q] >= 0 && ao[2 * (NB + lane)] >= 0 && j <= i && l <= k;
-                if (CB == CK) here = here && (ket0 + lane < bra0 + q || (ket0 + lane == bra0 + q && kl <= ij));
-                if (here) store[way ? kl * ld + ij : ij * ld + kl] = V[(mi * S::ROWS + r) * S::LD + c];
-            }
+    const int                           *kl = place + S::ROWS;
+    for (int r = (int)threadIdx.x / KS_WARP; r < S::ROWS; r += (int)blockDim.x / KS_WARP) {
+        const int ij = place[r], q = bra0 + r / S::NJ % NB;
+        double   *row = store + ij * ld;
+        for (int c = (int)threadIdx.x % KS_WARP; c < S::COLS; c += KS_WARP) {
+            const int k = ket0 + c / S::NL % KS_WARP;
+            if (ij >= 0 && kl[c] >= 0 && (CB != CK || k < q || (k == q && kl[c] <= ij))) row[kl[c]] = V[r * S::LD + c];
+        }
+    }
+    for (int e = (int)threadIdx.x; e < S::ROWS * S::COLS; e += (int)blockDim.x) {
+        const int c = e / S::ROWS, r = e % S::ROWS, ij = place[r];
+        const int q = bra0 + r / S::NJ % NB, k = ket0 + c / S::NL % KS_WARP;
+        if (ij >= 0 && kl[c] >= 0 && (CB != CK || k < q || (k == q && kl[c] <= ij)))
+            store[kl[c] * ld + ij] = V[r * S::LD + c];
+    }
 }
 
 /* Place of the Hermite function of each term, and first term of each function, as constants of the compiler: loops over

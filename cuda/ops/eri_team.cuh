@@ -66,7 +66,7 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
     };
     KS_SHARED_DYNAMIC(double, shared);
     double                  *R = shared, *V = R + NR * R_STEP;
-    int                     *ao  = (int *)(V + S::V);
+    int                     *place = (int *)(V + S::V);
     const ks_eri_class_cuda *bra = &d.c[CB], *ket = &d.c[CK];
     const double            *boys = d.boys + KS_BOYS_FIRST(L) * KS_BOYS_ROW;
     const int                lane = (int)threadIdx.x % KS_WARP, warp = (int)threadIdx.x / KS_WARP;
@@ -83,7 +83,7 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
         const double *bra_record, *bra_bound, *ket_record, *ket_bound;
         if (CB == CK && block * KS_WARP > q) continue;
         __syncthreads(); /* the tile before is stored */
-        ks_eri_load_ao<1>(&d, bra, q, ket, block * KS_WARP, ao);
+        ks_eri_load_places<CB, CK, 1, NM>(&d, q, block * KS_WARP, m0, place);
         ks_eri_find(bra, KS_CLASS_TERM(CB), frame, q, &n_bra, &bra_record, &bra_bound);
         ks_eri_find(ket, KS_CLASS_TERM(CK), frame, block * KS_WARP + lane, &n_ket, &ket_record, &ket_bound);
         for (int b = 0; b < KS_CLASS_FN(CB); b++) V[b * S::LD + col[0]] = 0.0;
@@ -104,12 +104,12 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
                     ks_eri_add_terms<LB, LK>(mask, ket_record + (s0 + s) * KET_STEP + (KS_ERI_GEOM + first) * KS_WARP,
                                              R + s * R_STEP + lane, acc[0]);
                 ks_eri_bra_sign<LB>(acc[0]);
-                ks_eri_to_bra<CB, 1, 0>(bp + KS_ERI_GEOM * KS_WARP, acc, S::ROWS * S::LD, S::LD, col, V);
+                ks_eri_to_bra<CB, 1, 0>(bp + KS_ERI_GEOM * KS_WARP, acc, S::NJ * S::LD, S::LD, col, V);
                 __syncthreads(); /* R is read */
             }
         }
         __syncthreads();
-        ks_eri_write<CB, CK, 1, NM>(V, ao, q, block * KS_WARP, m0, ks_eri_slot(&job, frame), job.ld);
+        ks_eri_write<CB, CK, 1, NM>(V, place, q, block * KS_WARP, ks_eri_slot(&job, frame), job.ld);
     }
 }
 
@@ -118,8 +118,8 @@ static ks_status ks_eri_team_launch(ks_cuda *cu, const ks_eri_device *d, const k
     typedef ks_eri_shape<CB, CK, 1, NM> S;
     ks_status                           st      = KS_OK;
     const int                           threads = NM * S::NL * KS_WARP, parts = (2 * KS_CLASS_LA(CK) + 1) / NM;
-    const int     shared = (NR * KS_N_HERMITE(S::L) * KS_WARP + S::V) * (int)sizeof(double) + S::AO * (int)sizeof(int);
-    const int64_t n      = job->n_frame * d->c[CB].n_pair * d->c[CK].n_block;
+    const int shared = (NR * KS_N_HERMITE(S::L) * KS_WARP + S::V) * (int)sizeof(double) + S::PLACE * (int)sizeof(int);
+    const int64_t n  = job->n_frame * d->c[CB].n_pair * d->c[CK].n_block;
     auto         *kernel = eri_team_k<CB, CK, NM, NR, PER_SM>;
     if (n == 0) goto done;
     KS_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));

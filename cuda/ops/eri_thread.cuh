@@ -21,7 +21,14 @@ template <int CB, int CK, int NB, int M0, int NM>
 static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *d, const ks_eri_job *job,
                                                            double *shared) {
     typedef ks_eri_shape<CB, CK, NB, NM> S;
-    enum { L = S::L, LB = KS_CLASS_L(CB), NH = KS_N_HERMITE(LB), NF = NM * S::NL, F0 = M0 * S::NL };
+    enum {
+        L      = S::L,
+        LB     = KS_CLASS_L(CB),
+        NH     = KS_N_HERMITE(LB),
+        NF     = NM * S::NL,
+        F0     = M0 * S::NL,
+        STEP_I = NB * S::NJ * S::LD
+    };
     enum {
         BRA_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CB)) * KS_WARP,
         KET_STEP = (KS_ERI_GEOM + KS_CLASS_TERM(CK)) * KS_WARP
@@ -29,7 +36,7 @@ static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *
     const ks_eri_class_cuda *bra = &d->c[CB], *ket = &d->c[CK];
     const uint16_t          *term = ks_class_terms(CK), *start = ks_class_starts(CK);
     double                  *boys = shared, *V = boys + KS_ERI_BOYS(L);
-    int                     *ao   = (int *)(V + S::V);
+    int                     *place = (int *)(V + S::V);
     const int                lane = (int)threadIdx.x % KS_WARP, warp = (int)threadIdx.x / KS_WARP;
     const int64_t            n_tile = (int64_t)((bra->n_pair + NB - 1) / NB) * ket->n_block;
     int                      col[NF];
@@ -44,13 +51,13 @@ static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *
         double       *mine = V + warp * S::NJ * S::LD;
         if (CB == CK && block * KS_WARP >= bra0 + NB) continue;
         __syncthreads(); /* the tile before is stored */
-        ks_eri_load_ao<NB>(d, bra, bra0, ket, block * KS_WARP, ao);
+        ks_eri_load_places<CB, CK, NB, NM>(d, bra0, block * KS_WARP, M0, place);
         ks_eri_find(bra, KS_CLASS_TERM(CB), frame, q, &n_bra, &bra_record, &bra_bound);
         ks_eri_find(ket, KS_CLASS_TERM(CK), frame, block * KS_WARP + lane, &n_ket, &ket_record, &ket_bound);
         KS_UNROLL
         for (int b = 0; b < KS_CLASS_FN(CB); b++) {
             KS_UNROLL
-            for (int f = 0; f < NF; f++) mine[(b / S::NJ * S::ROWS + b % S::NJ) * S::LD + col[f]] = 0.0;
+            for (int f = 0; f < NF; f++) mine[b / S::NJ * STEP_I + b % S::NJ * S::LD + col[f]] = 0.0;
         }
         for (int p = 0; p < n_bra && ks_eri_any(bra_bound[p * KS_WARP], ket_bound[0]); p++) {
             double acc[NF][NH];
@@ -74,11 +81,10 @@ static __device__ __forceinline__ void ks_eri_thread_tiles(const ks_eri_device *
             }
             KS_UNROLL
             for (int f = 0; f < NF; f++) ks_eri_bra_sign<LB>(acc[f]);
-            ks_eri_to_bra<CB, NF, 0>(bra_record + p * BRA_STEP + KS_ERI_GEOM * KS_WARP, acc, S::ROWS * S::LD, S::LD,
-                                     col, mine);
+            ks_eri_to_bra<CB, NF, 0>(bra_record + p * BRA_STEP + KS_ERI_GEOM * KS_WARP, acc, STEP_I, S::LD, col, mine);
         }
         __syncthreads();
-        ks_eri_write<CB, CK, NB, NM>(V, ao, bra0, block * KS_WARP, M0, ks_eri_slot(job, frame), job->ld);
+        ks_eri_write<CB, CK, NB, NM>(V, place, bra0, block * KS_WARP, ks_eri_slot(job, frame), job->ld);
     }
 }
 
@@ -96,7 +102,7 @@ template <int CB, int CK, int NB, int NM, int PER_SM>
 static ks_status ks_eri_thread_launch(ks_cuda *cu, const ks_eri_device *d, const ks_eri_job *job) {
     typedef ks_eri_shape<CB, CK, NB, NM> S;
     ks_status                            st = KS_OK;
-    const int     shared = (KS_ERI_BOYS(S::L) + S::V) * (int)sizeof(double) + S::AO * (int)sizeof(int);
+    const int     shared = (KS_ERI_BOYS(S::L) + S::V) * (int)sizeof(double) + S::PLACE * (int)sizeof(int);
     const int64_t n      = job->n_frame * ((d->c[CB].n_pair + NB - 1) / NB) * d->c[CK].n_block;
     auto         *kernel = eri_thread_k<CB, CK, NB, NM, PER_SM>;
     if (n == 0) goto done;

@@ -1,5 +1,5 @@
-/* eri_pool.h -- what ks_eri.impl is on the CUDA backend, for C files and the kernels; the layout of the store is described in
- * ops/integrals_cuda.cuh. Private. */
+/* eri_pool.h -- what ks_eri.impl is on the CUDA backend, for C files and the kernels; the layout of the store is
+ * described in ops/integrals_cuda.cuh. Private. */
 #ifndef KS_ERI_POOL_H
 #define KS_ERI_POOL_H
 #include <stdint.h>

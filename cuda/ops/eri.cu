@@ -1,12 +1,26 @@
 /* eri.cu -- two-electron integrals into the pool, for batches of frames: s, p and d shells, 21 classes.
  *
- * The design is in eri_cuda.cuh; the kernels are eri_thread.cuh (12 classes, one quartet per thread) and eri_team.cuh (9
- * classes, a block of warps per bra pair and 32 kets). A call makes the pair records of its frames and then launches once
- * for each class over (frame, tile, part of the ket functions); a block takes every gridDim.x-th tile. CPU twin:
- * src/ops/eri_cpu.c, eri_lanes.c. Tests: tests/gpu/test_eri_class.c, tests/ops/test_eri.c.
+ * The design is in eri_cuda.cuh; the kernels are eri_thread.cuh (13 classes, one quartet per thread) and eri_team.cuh
+ * (8 classes, a block of warps per bra pair and 32 kets). A call makes the pair records of its frames (eri_tables.cu)
+ * and then launches once for each class over (frame, tile, part of the ket functions); a block takes every
+ * gridDim.x-th tile. CPU twin: src/ops/eri_cpu.c, eri_lanes.c. Tests: tests/gpu/test_eri_class.c, tests/ops/test_eri.c.
  * No atomics: each place of the store is written once, by the same sum in the same order whatever the batch: bitwise
- * repeatable. Nothing is read by the host; loop lengths come from the system, their early ends from the bounds.
- */
+ * repeatable. Nothing is read by the host: loop lengths come from the system, their early ends from the bounds.
+ *
+ * Budget of a frame of uracil, def2-SVP: 1.68 M quartets, 38.5 M values, written twice: 617 MB, 0.15 ms at 4.3 TB/s. Of
+ * 23.9 M primitive quartets 11.3 M pass the bound; a warp runs while one of its 32 kets has work, so that 52 % of the
+ * lanes do useful work: 0.67 M turns of a warp. Columns: quartets, flop done (10^9), time of the fp64 units, of shared
+ * memory and L1, of issuing the stores, of writing HBM; estimates in us for 132 SMs at 1.755 GHz, counted for this
+ * geometry from the loops as written.
+ *   file     classes             quartets  Gflop  fp64  shared  issue  HBM  bound by
+ *   eri_ss   (ss|ss) .. (dd|ss)   827,000   1.68    67     136     12   17  rows of the Boys table
+ *   eri_ps   (ps|ps) .. (dp|ps)   606,000   1.81    72      86     34   47  the same, fp64, HBM
+ *   eri_pp   (pp|pp) .. (ds|ds)   109,000   1.28    51      38     14   19  fp64 (R is made for three parts)
+ *   eri_dp   (dp|pp) .. (dp|dp)    87,000   1.05    42     117     28   39  shared-memory reads of R
+ *   eri_dd   (dd|ps) .. (dd|dd)    46,000   0.52    21      54     19   27  the same
+ * Sum of the largest: 0.45 ms; expected 0.6 to 0.8 ms a frame in batches of 16 and more. A single frame is bound by the
+ * latency of its largest tiles, up to 625 primitive quartets one after the other: about 1 ms. Measured: none yet.
+ * Scratch: 1.5 MB a frame. Registers and shared memory of each kernel: tests/gpu/kernels.sh; none spills. */
 #include "eri_cuda.cuh"
 
 enum { TABLE_BYTES = 256 << 20 /* pair records of as many frames at a time as fit in this, at least one */ };

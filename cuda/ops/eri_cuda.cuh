@@ -10,12 +10,12 @@
  * warp, so that all lanes run the same loops; ket data are coalesced loads. Primitives of a pair are sorted by falling
  * bound; the loops over primitives end for a warp when no lane has a product of bounds above the threshold.
  *
- * Writing. Both (ij|kl) and (kl|ij) are stored. The values of a tile pass through shared memory one function of the
- * bra's first shell at a time: rows ij run over the second shells of the bras, columns kl over those of the kets. Then
- * neighbouring threads write neighbouring columns of the rows ij, and after that neighbouring rows of the columns kl: runs
- * of 4 to 60 doubles in both directions. Direct stores of registers would need a memory transaction of 32 bytes for every
- * 8-byte value of the transposed half, 40 M instead of 12 M for uracil, about 0.2 ms more; a second pass that transposes
- * the finished half reads and writes 616 MB, 0.14 ms more. */
+ * Writing. Both (ij|kl) and (kl|ij) are stored. The values of a tile pass through shared memory: rows ij run over the
+ * second shells of the bras, columns kl over those of the kets. Neighbouring threads write first neighbouring columns of
+ * the rows ij, then neighbouring rows of the columns kl: runs of 3 to 60 doubles in both directions. Direct stores of
+ * registers would need a memory transaction of 32 bytes for every 8-byte value of the transposed half, 40 M instead of
+ * 12 M for uracil, about 0.2 ms more; a second pass that transposes the finished half reads and writes 616 MB, 0.14 ms
+ * more. What remains of sectors that two tiles share meets in the L2 cache: neighbouring tiles run at the same time. */
 #ifndef KS_ERI_CUDA_CUH
 #define KS_ERI_CUDA_CUH
 #include "integrals_cuda.cuh"
@@ -131,8 +131,8 @@ template <int LB> static __device__ __forceinline__ void ks_eri_bra_sign(double 
 
 /* A tile: NB bra pairs from bra0, 32 ket pairs from ket0, all bra functions, the ket functions of NM components of the
  * ket's first shell from m0. Its values in shared memory:
- *   V[(mi * NB + bra) * NJ + mj][(m * 32 + lane) * NL + ml], rows of COLS + 1 doubles (odd: a column is read without bank
- * conflicts). Next to it the AO pair of each row and column; -1: not stored. */
+ *   V[(mi * NB + bra) * NJ + mj][(m * 32 + lane) * NL + ml], rows of COLS + 1 doubles (odd: a column is read without
+ * bank conflicts). Next to it the AO pair of each row and column; -1: not stored. */
 template <int CB, int CK, int NB, int NM> struct ks_eri_shape {
     enum {
         NI    = 2 * KS_CLASS_LA(CB) + 1,
@@ -167,8 +167,8 @@ static __device__ __forceinline__ void ks_eri_load_places(const ks_eri_device *d
     }
 }
 
-/* The tile into the store, rows first. Within a class each pair of pairs is stored by the bra of higher rank, and a pair
- * with itself by its lower triangle: no place is written twice. */
+/* The tile into the store, rows first. Within a class each pair of pairs is stored by the bra of higher rank, and a
+ * pair with itself by its lower triangle: no place is written twice. */
 template <int CB, int CK, int NB, int NM>
 static __device__ __forceinline__ void ks_eri_write(const double *V, const int *place, int bra0, int ket0,
                                                     double *store, int64_t ld) {
@@ -217,6 +217,27 @@ constexpr int ks_eri_term_start(int c, int f) {
 }
 template <int C, int K> struct ks_eri_term {
     enum { H = ks_eri_term_h(C, K) };
+};
+/* (t, u, v) of place H */
+constexpr int ks_eri_degree(int h) {
+    int n = 0;
+    while (KS_N_HERMITE(n) <= h) n++;
+    return n;
+}
+constexpr int ks_eri_row(int h) { /* h: within its degree */
+    int w = 0;
+    while ((w + 1) * (w + 2) / 2 <= h) w++;
+    return w;
+}
+template <int H> struct ks_eri_hermite {
+    enum {
+        N = ks_eri_degree(H),
+        I = H - N * (N + 1) * (N + 2) / 6,
+        W = ks_eri_row(I),
+        V = I - W * (W + 1) / 2,
+        T = N - W,
+        U = W - V
+    };
 };
 template <int C, int F> struct ks_eri_function {
     enum { FIRST = ks_eri_term_start(C, F), END = ks_eri_term_start(C, F + 1) };

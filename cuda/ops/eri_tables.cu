@@ -1,14 +1,18 @@
-/* eri_tables.cu -- tables of the two-electron integrals: what depends on the system (host, once), and the pair records of a
- * geometry (device, each build). CPU twin: src/ops/eri_plan.c, eri_pairs.c; formulas: src/pointwise/eri_pair.h.
+/* eri_tables.cu -- tables of the two-electron integrals: what depends on the system (host, once), and the pair
+ * records of a geometry (device, each build). CPU twin: src/ops/eri_plan.c, eri_pairs.c; formulas:
+ * src/pointwise/eri_pair.h.
  *
  * eri_bound_k   the bound of each primitive pair and function
- * eri_record_k  the rank of each primitive pair among those of its shell pair (largest bound first), and its record there
+ * eri_record_k  the rank of each primitive pair among those of its shell pair, largest bound first, and its record there
+ *
  * Both: a warp has one function of one primitive of the 32 pairs of a block, so that the pairs of a large class do not
  * take longer than those of a small one. All sizes are those of the system: pairs with fewer primitives than the largest
- * of their block, and primitives that cannot matter next to any other pair, get records of zeros with bound 0.
- * Budget for uracil, def2-SVP, a frame: 4,500 primitive pairs, 1.1 MB written, 15 MFLOP twice: a few microseconds when
- * frames fill the device; alone about 15 us, the latency of 25 primitives and one d function. Measured: none yet.
- * Memory: 1.3 MB a frame. Bitwise repeatable, independent of the batch. */
+ * of their block, and primitives that cannot matter next to any other pair, get records of zeros with bound 0. The
+ * Hermite tables of a thread are indexed at run time and lie in local memory (3 kB, cached): these are not hot kernels.
+ *
+ * Budget for uracil, def2-SVP, a frame: 6,900 primitive pairs, 1.2 MB of records, 15 MFLOP twice: 10 us when frames fill
+ * the device; alone about 20 us, the latency of a few functions. Scratch 1.5 MB a frame. Measured: none yet. Bitwise
+ * repeatable, independent of the batch. */
 #include <string.h>
 #include "eri_cuda.cuh"
 #include "ops/boys_table.h"
@@ -74,8 +78,8 @@ static __global__ void eri_bound_k(ks_eri_device d, int64_t n_frame, const doubl
     }
 }
 
-/* Bound of the primitive pair in one row: the largest of its functions, 0 when it cannot matter. from: raw bounds of the
- * row and lane. */
+/* Bound of the primitive pair in one row: the largest of its functions, 0 when it cannot matter. from: raw bounds of
+ * the row and lane. */
 static __device__ __forceinline__ double row_bound(const double *from, int n_fn) {
     double x = 0.0;
     for (int f = 0; f < n_fn; f++)
@@ -163,8 +167,8 @@ done:
     return st;
 }
 
-/* Pairs (I, J) of one class, I >= J: contraction lengths outermost, so that the pairs of a block cost about the same, then
- * I, then J, so that their columns in the store are runs. pair NULL: only counted. */
+/* Pairs (I, J) of one class, I >= J: contraction lengths outermost, so that the pairs of a block cost about the same,
+ * then I, then J, so that their columns in the store are runs. pair NULL: only counted. */
 static int32_t list_pairs(int cls, int64_t n_shell, const ks_shell *shell, int32_t *pair) {
     const int la = KS_CLASS_LA(cls), lb = KS_CLASS_LB(cls);
     int32_t   n = 0;

@@ -1,12 +1,15 @@
-/* eri_team.cuh -- a block of warps for one bra pair and 32 kets: the classes with L = l_bra + l_ket from 5 on, whose R does
- * not fit into the registers of a thread. Private.
+/* eri_team.cuh -- a block of warps for one bra pair and 32 kets: the classes with L = l_bra + l_ket from 5 on, whose R
+ * does not fit into the registers of a thread. Private.
  *
  * Each warp has one ket function. For each primitive of the bra and up to NR of the ket: the first warps make R of one
  * ket primitive each, the degrees up to 4 of the recursion in registers and the rest in place in shared memory; then
- * every warp contracts R with its function's terms (acc in registers, one shared read for each product), applies the
- * bra coefficients and adds to its columns of V. The terms of a function are a subset of the Hermite functions of its
- * class in their order: a bit mask selects among unrolled bodies, one for each Hermite function, so that one kernel
- * serves all functions and every place in R is a constant. */
+ * every warp contracts R with the terms of its function, applies the bra coefficients and adds to its columns of V.
+ *
+ * The contraction is bound by shared memory: 8 bytes a lane for each product would keep the multipliers at a quarter of
+ * their rate. For ps, pp and ds kets each R_k is read once, in order of k, and used for all terms m with k = h + m, acc
+ * and the coefficients of the function being in registers: 1.3 to 2.2 times fewer reads. That takes one body for each
+ * function, chosen by the warp. For dp and dd kets (15 and 25 functions, minutes of compilation for 30 us a frame of
+ * uracil) a bit mask selects among bodies for each term, which serve all functions. */
 #ifndef KS_ERI_TEAM_CUH
 #define KS_ERI_TEAM_CUH
 #include "eri_cuda.cuh"
@@ -30,7 +33,46 @@ static __device__ __forceinline__ void ks_eri_make_r(const double *bra, const do
     }
 }
 
-/* acc += the terms of one ket function; coef: its first. */
+/* acc_{k - m} += c_m R_k for the terms from M on of a function, the first of which is FIRST. */
+template <int LB, int CK, int FIRST, int END, int K, int M>
+static __device__ __forceinline__ void ks_eri_use(double r, const double *c, double *acc) {
+    if constexpr (M < END) {
+        typedef ks_eri_hermite<K>                     k;
+        typedef ks_eri_hermite<ks_eri_term<CK, M>::H> m;
+        enum { T = k::T - m::T, U = k::U - m::U, V = k::V - m::V };
+        if constexpr (T >= 0 && U >= 0 && V >= 0 && T + U + V <= LB) acc[ks_hermite_index(T, U, V)] += c[M - FIRST] * r;
+        ks_eri_use<LB, CK, FIRST, END, K, M + 1>(r, c, acc);
+    }
+}
+
+/* The same for R_k from K on. */
+template <int LB, int CK, int F, int K>
+static __device__ __forceinline__ void ks_eri_stream(const double *R, const double *c, double *acc) {
+    if constexpr (K < KS_N_HERMITE(LB + KS_CLASS_L(CK))) {
+        typedef ks_eri_function<CK, F> f;
+        ks_eri_use<LB, CK, f::FIRST, f::END, K, f::FIRST>(R[K * KS_WARP], c, acc);
+        ks_eri_stream<LB, CK, F, K + 1>(R, c, acc);
+    }
+}
+
+/* acc[h] += sum_m E_ket(m) R_{h+m} of ket function f >= F; coef: its first term. */
+template <int LB, int CK, int F>
+static __device__ __forceinline__ void ks_eri_add_function(int f, const double *coef, const double *R, double *acc) {
+    if constexpr (F < KS_CLASS_FN(CK)) {
+        if (f == F) {
+            enum { N = ks_eri_function<CK, F>::END - ks_eri_function<CK, F>::FIRST };
+            double c[N];
+            KS_UNROLL
+            for (int m = 0; m < N; m++) c[m] = coef[m * KS_WARP];
+            ks_eri_stream<LB, CK, F, 0>(R, c, acc);
+        } else {
+            ks_eri_add_function<LB, CK, F + 1>(f, coef, R, acc);
+        }
+    }
+}
+
+/* The same for all functions in one body: the terms are a subset of the Hermite functions of the class in their
+ * order. */
 template <int LB, int LK>
 static __device__ __forceinline__ void ks_eri_add_terms(uint64_t mask, const double *coef, const double *R,
                                                         double *acc) {
@@ -100,9 +142,11 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
                 __syncthreads();
                 KS_UNROLL
                 for (int h = 0; h < NH; h++) acc[0][h] = 0.0;
-                for (int s = 0; s < NR && s0 + s < n; s++)
-                    ks_eri_add_terms<LB, LK>(mask, ket_record + (s0 + s) * KET_STEP + (KS_ERI_GEOM + first) * KS_WARP,
-                                             R + s * R_STEP + lane, acc[0]);
+                for (int s = 0; s < NR && s0 + s < n; s++) {
+                    const double *coef = ket_record + (s0 + s) * KET_STEP + (KS_ERI_GEOM + first) * KS_WARP;
+                    if constexpr (CK < 4) ks_eri_add_function<LB, CK, 0>(f, coef, R + s * R_STEP + lane, acc[0]);
+                    else ks_eri_add_terms<LB, LK>(mask, coef, R + s * R_STEP + lane, acc[0]);
+                }
                 ks_eri_bra_sign<LB>(acc[0]);
                 ks_eri_to_bra<CB, 1, 0>(bp + KS_ERI_GEOM * KS_WARP, acc, S::NJ * S::LD, S::LD, col, V);
                 __syncthreads(); /* R is read */

@@ -1,9 +1,10 @@
 /* eri_pairs.c -- pair tables of one frame: Hermite coefficients of all primitive pairs with everything folded in.
  *
- * A primitive pair record is p, P and, for each term (t,u,v) of each spherical function (hermite_terms.h), the coefficient
+ * A primitive pair record is p, P and, for each term (t,u,v) of each spherical function (hermite_terms.h), the
+ * coefficient
  *   bra  2 pi^(5/2) / p * c_a c_b * sum_cart E_t E_u E_v          ket  the same * (-1)^(t+u+v) / (2 pi^(5/2))
- * so that (ab|cd) = sum E_bra E_ket R_{t+t',u+u',v+v'} with R carrying (p+q)^(-1/2). A function (m, m) of a shell paired
- * with itself carries the factor 1/2 of i = j.
+ * so that (ab|cd) = sum E_bra E_ket R_{t+t',u+u',v+v'} with R carrying (p+q)^(-1/2). A function (m, m) of a shell
+ * paired with itself carries the factor 1/2 of i = j.
  * Bounds: pointwise/eri_pair.h. */
 #include <string.h>
 #define KS_LANE_SCALAR
@@ -100,7 +101,8 @@ static int32_t fill_pair(const ks_eri_plan *plan, const double *pos, const ks_er
     return n;
 }
 
-/* Lane blocks of one group: its pairs in order of size, so that the lanes of a block end at about the same primitive. */
+/* Lane blocks of one group: its pairs in order of size, so that the lanes of a block end at about the same primitive.
+ * */
 static int64_t fill_group(const ks_eri_plan *plan, int cls, const ks_eri_group *g, int64_t first,
                           ks_eri_class_table *t) {
     const int          lanes = plan->isa->lanes, n_fn = ks_class_n_fn[cls], n_term = ks_class_n_term[cls];

@@ -1,8 +1,8 @@
 /* eri_pair.h -- one primitive pair of the two-electron integrals: Hermite coefficients of its spherical functions, and
  * their bound. Of the pair tables of both backends.
  *
- * A record is p, P and, for each term (t,u,v) of each function (hermite_terms.h), factor / p c_a c_b sum_cart E_t E_u E_v.
- * Bound: Coulomb self-energies of the Hermite functions and the triangle and Cauchy-Schwarz inequalities,
+ * A record is p, P and, for each term (t,u,v) of each function (hermite_terms.h), factor / p c_a c_b sum_cart E_t E_u
+ * E_v. Bound: Coulomb self-energies of the Hermite functions and the triangle and Cauchy-Schwarz inequalities,
  *   b = max_f sum |c| (2 pi^(5/2) / (p^2 (2p)^(1/2)) (2t-1)!!(2u-1)!!(2v-1)!! p^n / (2n+1))^(1/2),   n = t+u+v:
  * a primitive integral is never larger than the product of two bounds. */
 #ifndef KS_ERI_PAIR_H

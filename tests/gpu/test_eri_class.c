@@ -1,5 +1,5 @@
-/* test_eri_class.c -- the ERI kernels of all 21 classes, every place of the store (both triangles, each slot), against the
- * stored integrals of the CPU, which op.eri.cpu compares with PySCF. */
+/* test_eri_class.c -- the ERI kernels of all 21 classes, every place of the store (both triangles, each slot),
+ * against the stored integrals of the CPU, which op.eri.cpu compares with PySCF. */
 #include <string.h>
 #include "ks_test.h"
 #include "cuda/backend_cuda.h"
@@ -128,7 +128,8 @@ static void golden(const t_case *c, double *const in[], double *const ref[]) {
     ks_ctx_destroy(&cpu);
 }
 
-/* Slots that a call does not name stay, and the padding of the rows too; a frame has the same bits alone and in a batch. */
+/* Slots that a call does not name stay, and the padding of the rows too; a frame has the same bits alone and in a
+ * batch. */
 static void test_slots(void) {
     setup   s   = {0};
     ks_ctx *ctx = t_op_ctx(1);
@@ -166,8 +167,8 @@ static void test_slots(void) {
 }
 
 int main(int argc, char **argv) {
-    /* value: primitive quartets below 1e-15 are left out by a bound per lane block, of 4 or 8 lanes there and 32 here: up
-     * to 225 of them (hard: 256) next to values of about 1 */
+    /* value: primitive quartets below 1e-15 are left out by a bound per lane block, of 4 or 8 lanes there and 32
+     * here: up to 225 of them (hard: 256) next to values of about 1 */
     static const t_op op = {.name   = "eri_class",
                             .flags  = T_NOT_ON_CPU,
                             .n      = HCN,

@@ -92,7 +92,7 @@ template <typename T> static __device__ __forceinline__ void pad_row(int64_t n_t
 }
 
 template <typename T, int SHARED>
-static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 4 : 2)
+static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 3 : 2)
     attention_fwd_k(attention_size z, const T *__restrict__ qkv, const T *__restrict__ bias, const T *__restrict__ mix,
                     T *__restrict__ y, T *prob) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);

@@ -17,7 +17,7 @@ enum { FLAT_THREADS = 256, B_TILE = NET_K * NET_WIDE };
 /* w (n_frame, n, n). Block: x tile of columns + n_tile times tile of rows + n_tile^2 times frame. */
 template <typename T>
 static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 3 : 2)
-    head_fwd_k(int64_t n, int64_t d, int64_t n_tile, double half, const T *q, const T *k, double *__restrict__ w) {
+    head_fwd_k(int64_t n, int64_t d, int64_t n_tile, double factor, const T *q, const T *k, double *__restrict__ w) {
     KS_SHARED(ks_quad<T>, a4, NET_ROWS * ks_net_pitch<T>() / 4);
     KS_SHARED(ks_quad<T>, b4, NET_COLS * ks_net_pitch<T>() / 4);
     T            *a = a4[0].v, *b = b4[0].v;
@@ -38,15 +38,15 @@ static __global__ void __launch_bounds__(NET_THREADS, sizeof(T) == 4 ? 3 : 2)
         for (int j = 0; j < NET_J; j++)
             if (s + ks_tile_row(r) < n && t + ks_nt_column(j) < n)
                 w[(frame * n + s + ks_tile_row(r)) * n + t + ks_nt_column(j)] =
-                    half * ((double)acc[0][r][j] + (double)acc[1][r][j]);
+                    factor * ((double)acc[0][r][j] + (double)acc[1][r][j]);
 }
 
 template <typename T>
-static __global__ void head_adj_sym_k(int64_t n_frame, int64_t n, double half, const double *__restrict__ w_bar,
+static __global__ void head_adj_sym_k(int64_t n_frame, int64_t n, double factor, const double *__restrict__ w_bar,
                                       T *__restrict__ z) {
     KS_GRID_STRIDE(i, n_frame * n * n) {
         const int64_t frame = i / (n * n), s = i / n % n, t = i % n;
-        z[i] = (T)(half * (w_bar[i] + w_bar[(frame * n + t) * n + s]));
+        z[i] = (T)(factor * (w_bar[i] + w_bar[(frame * n + t) * n + s]));
     }
 }
 

@@ -1,4 +1,4 @@
-/* fibre.cpp -- see fibre.h. One scheduler, on the stack that calls fibre_resume. */
+/* fibre.cpp -- see fibre.h. */
 #include "fibre.h"
 #include <cstdint>
 #include <cstdio>
@@ -28,7 +28,8 @@ struct fibre {
     char  *base; /* mapping: one guard page, then the stack */
     size_t bytes, shift;
     void (*body)(void *);
-    void *arg;
+    void       *arg;
+    const void *stack; /* for AddressSanitizer */
 #ifdef KS_EMU_BOOST
     bc::fcontext_t ctx;
 #else
@@ -36,16 +37,8 @@ struct fibre {
 #endif
 };
 
-static fibre *g_current;
-#ifdef KS_EMU_BOOST
-static bc::fcontext_t g_scheduler;
-#else
-static ucontext_t g_scheduler;
-#endif
-#ifdef KS_ASAN
-static const void *g_sched_stack;
-static size_t      g_sched_bytes;
-#endif
+static fibre  g_main; /* the program's own stack */
+static fibre *g_current = &g_main;
 
 static size_t page() { return (size_t)sysconf(_SC_PAGESIZE); }
 
@@ -71,57 +64,42 @@ void fibre_destroy(fibre *f) {
 }
 
 /* What every switch has to tell AddressSanitizer: where it goes, and on arrival where it came from. */
-static void leave_for_fibre(void **fake, const fibre *f) {
+static void leave(void **fake, const fibre *to) {
 #ifdef KS_ASAN
-    __sanitizer_start_switch_fiber(fake, f->base + page(), f->bytes);
+    __sanitizer_start_switch_fiber(fake, to->stack, to->bytes);
 #else
-    (void)fake, (void)f;
+    (void)fake, (void)to;
 #endif
 }
-static void arrive_in_scheduler(void *fake) {
+static void arrive(void *fake, fibre *from) {
 #ifdef KS_ASAN
-    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+    __sanitizer_finish_switch_fiber(fake, &from->stack, &from->bytes);
 #else
-    (void)fake;
-#endif
-}
-static void leave_for_scheduler(void **fake) {
-#ifdef KS_ASAN
-    __sanitizer_start_switch_fiber(fake, g_sched_stack, g_sched_bytes);
-#else
-    (void)fake;
-#endif
-}
-static void arrive_in_fibre(void *fake) {
-#ifdef KS_ASAN
-    __sanitizer_finish_switch_fiber(fake, &g_sched_stack, &g_sched_bytes);
-#else
-    (void)fake;
+    (void)fake, (void)from;
 #endif
 }
 
 #ifdef KS_EMU_BOOST
 static void enter(bc::transfer_t t) {
-    g_scheduler = t.fctx;
-    arrive_in_fibre(nullptr);
+    fibre *const from = (fibre *)t.data;
+    from->ctx         = t.fctx;
+    arrive(nullptr, from);
     g_current->body(g_current->arg);
-    leave_for_scheduler(nullptr); /* NULL: this stack's fake frames are over */
-    bc::jump_fcontext(g_scheduler, nullptr);
     abort();
 }
 #else
+static fibre *g_from;
 static void enter() {
-    arrive_in_fibre(nullptr);
+    arrive(nullptr, g_from);
     g_current->body(g_current->arg);
-    leave_for_scheduler(nullptr);
-    swapcontext(&g_current->ctx, &g_scheduler);
     abort();
 }
 #endif
 
 void fibre_start(fibre *f, void (*body)(void *), void *arg) {
-    f->body = body;
-    f->arg  = arg;
+    f->body  = body;
+    f->arg   = arg;
+    f->stack = f->base + page();
 #ifdef KS_ASAN
     __asan_unpoison_memory_region(f->base + page(), f->bytes); /* what the last run's frames left */
 #endif
@@ -136,26 +114,19 @@ void fibre_start(fibre *f, void (*body)(void *), void *arg) {
 #endif
 }
 
-void fibre_resume(fibre *f) {
-    void *fake = nullptr;
-    g_current  = f;
-    leave_for_fibre(&fake, f);
+void fibre_switch(fibre *to) {
+    void        *fake = nullptr;
+    fibre *const self = g_current;
+    g_current         = to ? to : &g_main;
+    leave(&fake, g_current);
 #ifdef KS_EMU_BOOST
-    f->ctx = bc::jump_fcontext(f->ctx, nullptr).fctx;
+    const bc::transfer_t t    = bc::jump_fcontext(g_current->ctx, self);
+    fibre *const         from = (fibre *)t.data;
+    from->ctx                 = t.fctx;
 #else
-    swapcontext(&g_scheduler, &f->ctx);
+    g_from = self;
+    swapcontext(&self->ctx, &g_current->ctx);
+    fibre *const from = g_from;
 #endif
-    arrive_in_scheduler(fake);
-    g_current = nullptr;
-}
-
-void fibre_yield() {
-    void *fake = nullptr;
-    leave_for_scheduler(&fake);
-#ifdef KS_EMU_BOOST
-    g_scheduler = bc::jump_fcontext(g_scheduler, nullptr).fctx;
-#else
-    swapcontext(&g_current->ctx, &g_scheduler);
-#endif
-    arrive_in_fibre(fake);
+    arrive(fake, from);
 }

@@ -8,9 +8,7 @@ struct fibre;
 /* k-th fibre: stacks start at different offsets, or their tops would share one set of every cache. */
 fibre *fibre_create(size_t stack_bytes, size_t k);
 void   fibre_destroy(fibre *f);
-/* f runs body(arg), which never returns, from the start at the next resume. */
+/* f runs body(arg), which never returns, from the start when it is switched to next. */
 void fibre_start(fibre *f, void (*body)(void *), void *arg);
-void fibre_resume(fibre *f); /* from the scheduler: until f yields */
-void fibre_yield();          /* from inside a fibre: back to the scheduler */
-bool fibre_is_done(const fibre *f);
+void fibre_switch(fibre *to); /* NULL: the stack of the program */
 #endif

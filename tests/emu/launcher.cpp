@@ -46,15 +46,15 @@ struct thread {
     int         line;
 };
 struct warp {
-    unsigned char slot[2][32 * 8];
-    unsigned      generation, arrived, mask, exists, exited;
-    int           line;
+    uint64_t slot[2][32];
+    unsigned generation, arrived, mask, exists, exited;
+    int      line;
 };
 
 static std::vector<thread>          g_thread;
 static std::vector<warp>            g_warp;
 static std::vector<unsigned>        g_order, g_ready, g_woken; /* of this pass; g_woken: of the next one */
-static size_t                       g_at, g_done, g_at_barrier, g_at_warp;
+static size_t                       g_at, g_done, g_at_warp;
 static unsigned                     g_self; /* index of the running thread */
 static bool                         g_kernel_failed;
 static const std::function<void()> *g_body;
@@ -91,7 +91,26 @@ static void kernel_fail(const char *fmt, ...) {
 
 /* Leaves a fibre of a failed kernel for good; its stack is started anew. */
 static void stop_here() {
-    for (;;) fibre_yield();
+    for (;;) fibre_switch(nullptr);
+}
+
+static fibre *idle_fibre();
+
+/* Gives way to the next thread of this pass, or to run_block when there is none. */
+static void give_way() {
+    fibre *next = nullptr;
+    if (g_at < g_ready.size() && !g_kernel_failed) {
+        const unsigned i = g_ready[g_at];
+        next             = g_thread[i].f;
+        if (next) { /* it has waited */
+            g_at++;
+            g_self    = i;
+            threadIdx = g_thread[i].id;
+        } else {
+            next = idle_fibre();
+        }
+    }
+    fibre_switch(next);
 }
 
 unsigned ks_emu::lane() { return g_self % 32; }
@@ -115,12 +134,11 @@ void ks_emu::barrier(const char *file, int line) {
     thread &t = g_thread[g_self];
     t.file    = file;
     t.line    = line;
-    g_at_barrier++;
-    fibre_yield();
+    give_way();
     if (g_kernel_failed) stop_here();
 }
 
-const unsigned char *ks_emu::exchange(unsigned mask, const void *value, size_t bytes, int line) {
+const uint64_t *ks_emu::exchange(unsigned mask, uint64_t value, int line) {
     const unsigned self = g_self, bit = 1u << lane();
     warp          &w    = g_warp[self / 32];
     const unsigned mine = w.generation & 1;
@@ -133,7 +151,7 @@ const unsigned char *ks_emu::exchange(unsigned mask, const void *value, size_t b
     w.mask = mask;
     w.line = line;
     w.arrived |= bit;
-    memcpy(w.slot[mine] + 8 * (self % 32), value, bytes);
+    w.slot[mine][self % 32] = value;
     if (w.arrived == mask) {
         w.arrived = 0;
         w.generation++;
@@ -141,7 +159,7 @@ const unsigned char *ks_emu::exchange(unsigned mask, const void *value, size_t b
             g_woken.push_back(self / 32 * 32 + (unsigned)__builtin_ctz(rest));
     } else {
         g_at_warp++;
-        fibre_yield();
+        give_way();
         if (g_kernel_failed) stop_here();
     }
     return w.slot[mine];
@@ -169,7 +187,7 @@ static void run_threads(void *arg) {
             g_done++;
         }
         g_idle.push_back(self);
-        fibre_yield();
+        give_way();
     }
 }
 
@@ -188,6 +206,7 @@ static fibre *idle_fibre() {
 /* Nobody can run: either everybody waits at one barrier, or something is wrong. */
 static bool release_barrier() {
     const thread *first = nullptr;
+    g_ready.resize(g_order.size());
     if (g_at_warp) return kernel_fail("a warp operation waits for lanes that never come"), false;
     for (const thread &t : g_thread)
         if (!t.done && !first) first = &t;
@@ -201,8 +220,10 @@ static bool release_barrier() {
                                t.line),
                    false;
     }
-    g_at_barrier = 0;
-    g_ready      = g_order;
+    /* Another order, for less than a shuffle of all. */
+    std::rotate_copy(g_order.begin(), g_order.begin() + random_below((uint32_t)g_order.size()), g_order.end(),
+                     g_ready.begin());
+    if (random_below(2)) std::reverse(g_ready.begin(), g_ready.end());
     return true;
 }
 
@@ -212,27 +233,17 @@ static void run_block() {
         t.f    = nullptr;
         t.done = false;
     }
-    g_done = g_at_barrier = g_at_warp = 0;
+    g_done = g_at_warp = 0;
     g_woken.clear();
     shuffle_order(g_order);
     g_ready = g_order;
     while (!g_kernel_failed) {
-        for (g_at = 0; g_at < g_ready.size() && !g_kernel_failed;) {
-            const unsigned i = g_ready[g_at];
-            if (g_thread[i].f) {
-                g_at++;
-                g_self    = i;
-                threadIdx = g_thread[i].id;
-                fibre_resume(g_thread[i].f);
-            } else {
-                fibre_resume(idle_fibre());
-            }
-        }
+        for (g_at = 0; g_at < g_ready.size() && !g_kernel_failed;) give_way();
         if (g_done == g_thread.size()) return;
         g_ready.swap(g_woken);
         g_woken.clear();
-        if (g_ready.empty() && !release_barrier()) return;
-        shuffle_order(g_ready);
+        if (!g_ready.empty()) shuffle_order(g_ready);
+        else if (!release_barrier()) return;
     }
 }
 

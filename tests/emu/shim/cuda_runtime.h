@@ -153,11 +153,11 @@ bool        is_device(const void *p, size_t bytes);
 void launch(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, int n_ptr,
             const void *const *ptr, std::function<void()> body);
 void barrier(const char *file, int line);
-/* All lanes of mask leave their value and go on when the last one has come; returns the 32 slots of 8 bytes. */
-const unsigned char       *exchange(unsigned mask, const void *value, size_t bytes, int line);
-void                       lane_missing(unsigned mask, unsigned from, int line); /* an error: from is not in mask */
-cudaError_t                allow_shared(const void *kernel, cudaFuncAttribute what, int bytes);
-unsigned                   lane();
+/* All lanes of mask leave their value and go on when the last one has come; returns the values of the 32 lanes. */
+const uint64_t *exchange(unsigned mask, uint64_t value, int line);
+void            lane_missing(unsigned mask, unsigned from, int line); /* an error: from is not in mask */
+cudaError_t     allow_shared(const void *kernel, cudaFuncAttribute what, int bytes);
+unsigned        lane();
 /* One array per declaration and block; the declaration remembers it while the block runs. */
 struct shared_array {
     uint64_t block;
@@ -184,9 +184,11 @@ void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_
 
 template <typename T> T shuffle(int line, unsigned mask, T v, unsigned from) {
     static_assert(sizeof(T) <= 8, "a shuffle moves at most 8 bytes");
-    const unsigned char *slot = exchange(mask, &v, sizeof v, line);
+    uint64_t word = 0;
+    memcpy(&word, &v, sizeof v);
+    const uint64_t *all = exchange(mask, word, line);
     if (!(mask >> from & 1)) lane_missing(mask, from, line);
-    memcpy(&v, slot + 8 * from, sizeof v);
+    memcpy(&v, &all[from], sizeof v);
     return v;
 }
 /* Lanes of a segment of `width`; beyond its ends a lane gets its own value. */
@@ -206,17 +208,13 @@ template <typename T> T shfl_up(int line, unsigned mask, T v, unsigned d, int wi
     return shuffle(line, mask, v, lane() < first + d ? lane() : lane() - d);
 }
 static inline unsigned ballot(int line, unsigned mask, bool p) {
-    const int            mine = p;
-    unsigned             bits = 0;
-    const unsigned char *slot = exchange(mask, &mine, sizeof mine, line);
-    for (unsigned i = 0; i < 32; i++) {
-        int v = 0;
-        if (mask >> i & 1) memcpy(&v, slot + 8 * i, sizeof v);
-        bits |= (unsigned)v << i;
-    }
+    const uint64_t *all  = exchange(mask, p, line);
+    unsigned        bits = 0;
+    for (unsigned i = 0; i < 32; i++)
+        if (mask >> i & 1) bits |= (unsigned)all[i] << i;
     return bits;
 }
-static inline void sync_warp(int line, unsigned mask = 0xffffffffu) { (void)exchange(mask, "", 1, line); }
+static inline void sync_warp(int line, unsigned mask = 0xffffffffu) { (void)exchange(mask, 0, line); }
 } // namespace ks_emu
 
 template <typename F> cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute what, int value) {

@@ -18,7 +18,11 @@ static const ks_ops_grid ks_ops_grid_cuda = {
 static const ks_ops_integrals ks_ops_integrals_cuda = {
     .int1e       = ks_int1e_cuda,
     .int1e_guess = ks_int1e_guess_cuda,
+    .eri_bytes   = ks_eri_bytes_cuda,
+    .eri_open    = ks_eri_open_cuda,
+    .eri_close   = ks_eri_close_cuda,
     .eri_build   = ks_eri_build_cuda,
+    .eri_value   = ks_eri_value_cuda,
     .jk          = ks_jk_cuda,
     .jk_adj      = ks_jk_adj_cuda,
 };

@@ -8,11 +8,15 @@
 #include "ops/optim_ops.h"
 
 static const ks_ops_grid ks_ops_grid_cuda = {
+    .bytes   = ks_grid_bytes_cuda,
     .build   = ks_grid_build_cuda,
     .close   = ks_grid_close_cuda,
     .weights = ks_grid_weights_cuda,
     .rho_fwd = ks_rho_fwd_cuda,
     .rho_adj = ks_rho_adj_cuda,
+    .vxc_fwd = ks_vxc_fwd_cuda,
+    .vxc_adj = ks_vxc_adj_cuda,
+    .xc_eval = ks_xc_eval_cuda,
 };
 
 static const ks_ops_integrals ks_ops_integrals_cuda = {

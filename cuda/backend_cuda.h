@@ -37,7 +37,8 @@ ks_status ks_cuda_join(void *state);
 struct ks_cuda;
 ks_status ks_cuda_scratch(struct ks_cuda *cu, int64_t n, size_t size, void **out);
 
-/* cuda/ops/grid.cu, rho.cu */
+/* cuda/ops/grid.cu, rho.cu, xc.cu */
+ks_status ks_grid_bytes_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame);
 ks_status ks_grid_build_cuda(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);
 void      ks_grid_close_cuda(ks_ctx *ctx, void *impl);
 ks_status ks_grid_weights_cuda(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight);
@@ -45,6 +46,13 @@ ks_status ks_rho_fwd_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family,
                           const double *P, double *feat);
 ks_status ks_rho_adj_cuda(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
                           const double *feat_bar, double *P_bar);
+ks_status ks_vxc_fwd_cuda(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                          const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec,
+                          double *Vxc);
+ks_status ks_vxc_adj_cuda(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
+                          const double *P, const double *M, double *KM);
+ks_status ks_xc_eval_cuda(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e,
+                          double *v_rho, double *v_sigma, double *f_rr, double *f_rs, double *f_ss);
 
 /* cuda/ops/int1e.cu, eri*.cu, jk.cu; impl is a ks_eri_cuda (ops/integrals_cuda.cuh) */
 ks_status ks_int1e_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_frame, const double *pos, double *S, double *T,

@@ -3,6 +3,7 @@
 #ifndef KS_GRID_GOLDEN_H
 #define KS_GRID_GOLDEN_H
 #include <string.h>
+#include "ops/grid_impl.h"
 
 typedef struct golden_entry {
     char    name[64], key[64];
@@ -84,6 +85,45 @@ static inline ks_system *golden_system(const char *name, const char *basis_name,
     T_OK(ks_system_create(basis, n_atom, Z, &sys));
     ks_basis_destroy(&basis);
     return sys;
+}
+
+/* ---- copies in backend memory, and back ---- */
+
+static inline void *golden_put(ks_ctx *ctx, const void *host, size_t bytes) {
+    void *b = NULL;
+    T_OK(ks_mem_alloc(ctx, bytes, &b));
+    if (host) T_OK(ks_mem_to_backend(ctx, b, host, bytes));
+    else T_OK(ks_mem_zero(ctx, b, bytes));
+    return b;
+}
+static inline double *golden_get(ks_ctx *ctx, const void *b, int64_t n) { /* released by free */
+    double *x = malloc(sizeof *x * (size_t)(n + 1));
+    T_OK(ks_mem_to_host(ctx, x, b, sizeof *x * (size_t)n));
+    return x;
+}
+static inline void golden_drop(ks_ctx *ctx, int n, void **b) {
+    for (int k = 0; k < n; k++) ks_mem_free(ctx, &b[k]);
+}
+
+/* The grid of frames pos (n_frame, n_atom, 3) in the given slots (host memory). */
+static inline void golden_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos,
+                                int64_t n_atom) {
+    void *b[2] = {golden_put(ctx, slot, sizeof *slot * (size_t)n_frame),
+                  golden_put(ctx, pos, sizeof *pos * (size_t)(3 * n_frame * n_atom))};
+    T_OK(ks_grid_build(ctx, grid, n_frame, b[0], b[1]));
+    golden_drop(ctx, 2, b);
+}
+
+/* Features (n_frame, n_feat, n_grid) from internal order, which is the backend's own, to PySCF's, or back. */
+static inline void golden_reorder(const ks_grid *grid, int n_feat, int64_t n_frame, const int32_t *slot, int to_pyscf,
+                                  const double *from, double *to) {
+    const int64_t np = grid->n_point;
+    for (int64_t k = 0; k < n_frame * n_feat; k++)
+        for (int64_t g = 0; g < np; g++) {
+            const int64_t i = grid->point ? grid->point[slot[k / n_feat] * grid->n_pad + g] : g;
+            if (to_pyscf) to[k * np + i] = from[k * np + g];
+            else to[k * np + g] = from[k * np + i];
+        }
 }
 
 /* splitmix64 in -1..1 */

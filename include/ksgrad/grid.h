@@ -1,9 +1,10 @@
 /* grid.h -- the molecular grid and everything evaluated on it.
  *
  * Grid: PySCF 2.14's, exactly (Treutler-Ahlrichs M4 with atom-specific xi, NWChem pruning, Becke partition with
- * Treutler's radii adjustment). The number of points depends on the system and the level only. Inside, points are
- * ordered along a k-d tree and cut into blocks; each block has its list of AOs, fixed at ks_grid_build, so that
- * forward and adjoint passes see identical lists. AO values are recomputed in each pass.
+ * Treutler's radii adjustment). The number of points depends on the system and the level only. On the CPU points are
+ * ordered along a k-d tree inside and cut into blocks; each block has its list of AOs, fixed at ks_grid_build, so that
+ * forward and adjoint passes see identical lists. On CUDA they keep PySCF's order and passes are dense over the AOs.
+ * AO values are recomputed in each pass.
  *
  * Matrices (B, n_spin, n, n), symmetric; n_spin = 1 (closed shell: total density) for now. */
 #ifndef KS_GRID_H
@@ -25,7 +26,8 @@ KS_NODISCARD ks_status ks_grid_n_points(const ks_system *sys, int level, int64_t
 KS_NODISCARD ks_status ks_grid_bytes(ks_ctx *ctx, const ks_system *sys, int level, int64_t *bytes_per_frame);
 KS_NODISCARD ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int level, int64_t capacity, ks_grid **out);
 void                   ks_grid_destroy(ks_grid **grid);
-/* pos (B, n_atom, 3) -> points, weights, block order and AO lists of the slots. */
+/* pos (B, n_atom, 3) -> points, weights, and on the CPU block order and AO lists of the slots (distinct). Atoms that
+ * coincide or are not finite: KS_ERR_DATA on the CPU, NaN weights of that frame on CUDA. */
 KS_NODISCARD ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);
 /* Points (n, 3) and weights (n) of one slot in PySCF's unsorted order (host memory), for tests and inspection. */
 KS_NODISCARD ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double *xyz, double *weight);

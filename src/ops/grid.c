@@ -120,6 +120,18 @@ done:
     return st;
 }
 
+static ks_status slot_tables(ks_grid *g) {
+    ks_status st = KS_OK;
+    KS_TRY(KS_ZNEW(g->is_built, g->capacity));
+    KS_TRY(KS_NEW(g->pos, 3 * g->capacity * g->sys->n_atom));
+    KS_TRY(KS_NEW(g->point, g->capacity * g->n_pad));
+    KS_TRY(KS_NEW(g->block_n_shell, g->capacity * g->n_block));
+    KS_TRY(KS_NEW(g->block_shell, g->capacity * g->n_block * g->sys->basis.n_shell));
+    KS_TRY(KS_NEW(g->panel_n_shell, g->capacity * g->n_panel));
+done:
+    return st;
+}
+
 ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int level, int64_t capacity, ks_grid **out) {
     ks_status st = KS_OK;
     ks_grid  *g  = NULL;
@@ -141,12 +153,7 @@ ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int level, int64_t c
     KS_TRY(ks_mul_i64(capacity, g->n_pad, &np));
     KS_TRY(ks_mem_alloc(ctx, 3 * sizeof(double) * (size_t)np, (void **)&g->xyz));
     KS_TRY(ks_mem_alloc(ctx, sizeof(double) * (size_t)np, (void **)&g->weight));
-    KS_TRY(KS_ZNEW(g->is_built, capacity));
-    KS_TRY(KS_NEW(g->pos, 3 * capacity * sys->n_atom));
-    KS_TRY(KS_NEW(g->point, np));
-    KS_TRY(KS_NEW(g->block_n_shell, capacity * g->n_block));
-    KS_TRY(KS_NEW(g->block_shell, capacity * g->n_block * sys->basis.n_shell));
-    KS_TRY(KS_NEW(g->panel_n_shell, capacity * g->n_panel));
+    if (ks_ctx_is_host(ctx)) KS_TRY(slot_tables(g));
     *out = g;
     g    = NULL;
 done:
@@ -223,7 +230,7 @@ ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double 
     KS_TRY(ks_mem_to_host(ctx, x + 3 * grid->n_pad, grid->weight + slot * grid->n_pad,
                           sizeof(double) * (size_t)grid->n_pad));
     for (int64_t g = 0; g < grid->n_point; g++) {
-        const int64_t i = grid->point[slot * grid->n_pad + g];
+        const int64_t i = grid->point ? grid->point[slot * grid->n_pad + g] : g;
         if (weight) weight[i] = x[3 * grid->n_pad + g];
         if (xyz)
             for (int c = 0; c < 3; c++) xyz[3 * i + c] = x[c * grid->n_pad + g];

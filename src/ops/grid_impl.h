@@ -4,7 +4,8 @@
  * the same for all geometries of a system. The last panel is filled with copies of the last point at weight 0, so
  * arrays hold n_pad = KS_PANEL * n_panel points.
  * A shell belongs to a panel when the panel's box comes closer to its centre than the shell's reach. The list of a
- * block is the union over its panels, most-used shells first; each panel uses a prefix of it (the "staircase"). */
+ * block is the union over its panels, most-used shells first; each panel uses a prefix of it (the "staircase").
+ * That is the CPU. On CUDA internal order is PySCF's and there are no lists (cuda/ops/grid.cu). */
 #ifndef KS_GRID_IMPL_H
 #define KS_GRID_IMPL_H
 #include "chem/grid_recipe.h"
@@ -31,10 +32,12 @@ struct ks_grid {
     double       *prim_reach2; /* (n_prim) the same, squared, for a primitive, at a much lower cut */
     int32_t      *block_panel; /* (n_block + 1) first panel of each block */
 
-    /* of the slots; xyz and weight in backend memory, the rest on the host */
+    /* of the slots, backend memory */
+    double *xyz;    /* (capacity, 3, n_pad) internal order */
+    double *weight; /* (capacity, n_pad) */
+
+    /* of the slots where backend memory is host memory; elsewhere NULL */
     uint8_t *is_built;      /* (capacity) */
-    double  *xyz;           /* (capacity, 3, n_pad) internal order */
-    double  *weight;        /* (capacity, n_pad) */
     double  *pos;           /* (capacity, n_atom, 3) */
     int32_t *point;         /* (capacity, n_pad) PySCF's index of each internal point */
     int32_t *block_n_shell; /* (capacity, n_block) */
@@ -45,7 +48,7 @@ struct ks_grid {
 #ifdef __cplusplus
 extern "C" {
 #endif
-/* Fills the CPU side of a slot: order, points, weights, lists. Used by every backend whose grid lives on the host. */
+/* Order, points, weights and lists of the slots. */
 KS_NODISCARD ks_status ks_grid_build_cpu(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot,
                                          const double *pos);
 KS_NODISCARD ks_status ks_grid_bytes_cpu(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame);

@@ -79,5 +79,9 @@ void KS_ISA_NAME(ks_grid_block_pass)(ks_block_job *job, ks_block_work *work);
 #endif
 
 /* Weights of the parts of a record, by libxc number. */
-ks_xc_weights ks_xc_weights_of(const ks_xc *xc);
+#ifdef __cplusplus
+extern "C"
+#endif
+    ks_xc_weights
+    ks_xc_weights_of(const ks_xc *xc);
 #endif

@@ -39,7 +39,7 @@ static exported make_grid(ks_ctx *ctx, int64_t n_atom, int32_t *Z, const double 
     T_OK(ks_grid_n_points(bare_system(&sys, n_atom, Z), level, &e.n));
     T_OK(ks_grid_create(ctx, &sys, level, 2, &grid));
     if (!adjust) memset(grid->adjust, 0, sizeof(double) * (size_t)(n_atom * n_atom));
-    T_OK(ks_grid_build(ctx, grid, 1, &slot, pos));
+    golden_build(ctx, grid, 1, &slot, pos, n_atom);
     e.xyz = malloc(sizeof(double) * (size_t)(3 * e.n));
     e.w   = malloc(sizeof(double) * (size_t)e.n);
     T_OK(ks_grid_export(ctx, grid, slot, e.xyz, e.w));
@@ -69,10 +69,13 @@ static void check_stats(const char *name, const exported *e, const double stats[
     T_CLOSE(fp_w, stats[4], tol * norm, 0.0);
 }
 
+/* Levels to test: the launcher runs one thread at a time. */
+static int level_max(void) { return strcmp(t_op_backend(), "emu") ? KS_GRID_LEVEL_MAX : 0; }
+
 static void against_golden(ks_ctx *ctx) {
     static const char *const mol[] = {"h2o", "hcn", "hf", "ch3cl", "naf"};
     double                   worst = 0.0;
-    for (int level = 0; level <= KS_GRID_LEVEL_MAX; level++)
+    for (int level = 0; level <= level_max(); level++)
         for (int m = 0; m < 5; m++) {
             char    name[64];
             int32_t Z[8];
@@ -116,7 +119,7 @@ static void against_reference(ks_ctx *ctx) {
     for (size_t i = 0; i < json_array_size(root); i++) {
         const json_t *r     = json_array_get(root, i);
         const int     level = (int)json_integer_value(json_object_get(r, "level"));
-        if (level > KS_GRID_LEVEL_MAX) continue;
+        if (level > level_max()) continue;
         const json_t *jZ = json_object_get(r, "Z"), *jp = json_object_get(r, "pos_bohr");
         const int64_t n_atom = (int64_t)json_array_size(jZ);
         int32_t       Z[32];
@@ -137,7 +140,7 @@ static void against_reference(ks_ctx *ctx) {
     json_decref(root);
 }
 
-/* Every AO left out of a panel is below the cut there; every listed shell is listed once; points are a permutation. */
+/* CPU: every AO left out of a panel is below the cut there; every listed shell is listed once; points are a permutation. */
 static void order_and_lists(ks_ctx *ctx) {
     double        pos[24];
     ks_system    *sys  = golden_system("xc_hcn_def2-svp_pbe_1", "def2-svp", pos);
@@ -193,7 +196,7 @@ static void order_and_lists(ks_ctx *ctx) {
     ks_system_destroy(&sys);
 }
 
-/* The same bits with 1 and 3 threads, alone or in a batch; no allocation in the second build. */
+/* CPU: the same bits with 1 and 3 threads, alone or in a batch; no allocation in the second build. */
 static void repeatable(void) {
     double        pos[24], both[24];
     ks_system    *sys     = golden_system("xc_hcn_def2-svp_pbe_1", "def2-svp", pos);
@@ -223,40 +226,105 @@ static void repeatable(void) {
     ks_system_destroy(&sys);
 }
 
+/* CUDA: PySCF's order and zero weights behind it; alone or in a batch the same bits; the first build makes the tables,
+ * the second allocates nothing; weights as the export gives them; frames that cannot be do not touch their neighbours. */
+static void on_device(ks_ctx *ctx) {
+    double        pos[24], all[3 * 9];
+    ks_system    *sys     = golden_system("xc_hcn_def2-svp_pbe_1", "sto-3g", pos);
+    ks_grid      *grid    = NULL;
+    const int32_t slot[3] = {1, 0, 2};
+    for (int b = 0; b < 3; b++)
+        for (int k = 0; k < 9; k++) all[9 * b + k] = pos[k] + 0.01 * k * (1 - b);
+    T_OK(ks_grid_create(ctx, sys, 0, 3, &grid));
+    const int64_t n = grid->n_point, n_pad = grid->n_pad;
+    golden_build(ctx, grid, 1, slot, all, 3);
+    double *alone[2] = {golden_get(ctx, grid->xyz + 3 * n_pad, 3 * n_pad),
+                        golden_get(ctx, grid->weight + n_pad, n_pad)};
+    for (int c = 0; c < 3; c++) all[18 + c] = all[21 + c]; /* frame 2: two atoms at one place */
+    void *slot_b = golden_put(ctx, slot, sizeof slot), *pos_b = golden_put(ctx, all, sizeof all);
+    T_OK(ks_grid_build(ctx, grid, 3, slot_b, pos_b));
+    const int64_t before = ks_alloc_count();
+    T_OK(ks_grid_build(ctx, grid, 3, slot_b, pos_b));
+    T_CHECK(ks_alloc_count() == before, "the second build allocated");
+    double *xyz = golden_get(ctx, grid->xyz, 9 * n_pad), *w = golden_get(ctx, grid->weight, 3 * n_pad);
+    T_CHECK(!memcmp(alone[0], xyz + 3 * n_pad, sizeof *xyz * (size_t)(3 * n_pad)), "points depend on the batch");
+    T_CHECK(!memcmp(alone[1], w + n_pad, sizeof *w * (size_t)n_pad), "weights depend on the batch");
+    for (int64_t g = 0; g < n_pad; g++) {
+        if (g >= n) T_CHECK(w[g] == 0.0 && xyz[g] == xyz[n - 1], "padding %lld: weight %g", (long long)g, w[g]);
+        if (g < n) T_CHECK(isnan(w[2 * n_pad + g]), "weight of a frame with coinciding atoms: %g", w[2 * n_pad + g]);
+    }
+    void   *weight_b = golden_put(ctx, NULL, sizeof *w * (size_t)(2 * n));
+    double *e_xyz = malloc(sizeof *w * (size_t)(3 * n)), *e_w = malloc(sizeof *w * (size_t)n);
+    T_OK(ks_grid_weights(ctx, grid, 2, slot_b, weight_b));
+    double *both = golden_get(ctx, weight_b, 2 * n);
+    for (int b = 0; b < 2; b++) {
+        T_OK(ks_grid_export(ctx, grid, slot[b], e_xyz, e_w));
+        T_CHECK(!memcmp(e_w, both + b * n, sizeof *w * (size_t)n), "weights of frame %d", b);
+        T_CHECK(!memcmp(e_w, w + slot[b] * n_pad, sizeof *w * (size_t)n), "order of frame %d", b);
+        T_CHECK(e_xyz[3 * n - 1] == xyz[(3 * slot[b] + 2) * n_pad + n - 1], "points of frame %d", b);
+    }
+    free(alone[0]);
+    free(alone[1]);
+    free(xyz);
+    free(w);
+    free(e_xyz);
+    free(e_w);
+    free(both);
+    ks_mem_free(ctx, &slot_b);
+    ks_mem_free(ctx, &pos_b);
+    ks_mem_free(ctx, &weight_b);
+    ks_grid_destroy(&grid);
+    ks_system_destroy(&sys);
+}
+
+/* Calls that are refused before anything runs. */
 static void errors(ks_ctx *ctx) {
-    double        pos[24];
+    double        pos[24], built[9];
     int32_t       iron[1] = {26};
     ks_system     bare, *sys = golden_system("xc_hcn_def2-svp_pbe_1", "sto-3g", pos);
-    ks_grid      *grid     = NULL;
-    int64_t       n        = 0;
-    const int32_t twice[2] = {0, 0}, out = 2, slot = 1;
+    ks_grid      *grid = NULL;
+    int64_t       n    = 0;
+    const int32_t slot = 1;
+    memcpy(built, pos, sizeof built);
     T_ERR(ks_grid_n_points(sys, 4, &n), KS_ERR_ARG);
     T_ERR(ks_grid_n_points(sys, -1, &n), KS_ERR_ARG);
     T_ERR(ks_grid_n_points(bare_system(&bare, 1, iron), 1, &n), KS_ERR_UNSUPPORTED);
     T_ERR(ks_grid_create(ctx, sys, 1, -1, &grid), KS_ERR_ARG);
     T_OK(ks_grid_create(ctx, sys, 1, 2, &grid));
-    T_ERR(ks_grid_build(ctx, grid, 1, &out, pos), KS_ERR_ARG);
-    T_ERR(ks_grid_build(ctx, grid, 2, twice, pos), KS_ERR_ARG);
-    T_ERR(ks_grid_export(ctx, grid, slot, NULL, NULL), KS_ERR_ARG); /* not built */
-    memcpy(pos, pos + 3, 24);
-    T_ERR(ks_grid_build(ctx, grid, 1, &slot, pos), KS_ERR_DATA);
-    pos[0] = NAN;
-    T_ERR(ks_grid_build(ctx, grid, 1, &slot, pos), KS_ERR_DATA);
+    T_ERR(ks_grid_export(ctx, grid, 2, NULL, NULL), KS_ERR_ARG);
+    if (ks_ctx_is_host(ctx)) { /* what needs slots and positions in host memory */
+        const int32_t twice[2] = {0, 0}, out = 2;
+        T_ERR(ks_grid_build(ctx, grid, 1, &out, pos), KS_ERR_ARG);
+        T_ERR(ks_grid_build(ctx, grid, 2, twice, pos), KS_ERR_ARG);
+        T_ERR(ks_grid_export(ctx, grid, slot, NULL, NULL), KS_ERR_ARG); /* not built */
+        memcpy(pos, pos + 3, 24);
+        T_ERR(ks_grid_build(ctx, grid, 1, &slot, pos), KS_ERR_DATA);
+        pos[0] = NAN;
+        T_ERR(ks_grid_build(ctx, grid, 1, &slot, pos), KS_ERR_DATA);
+    }
     T_OK(ks_grid_build(ctx, grid, 0, NULL, NULL));
     T_OK(ks_grid_bytes(ctx, sys, 1, &n));
-    T_CHECK(n >= 36 * grid->n_point && n < 48 * grid->n_point, "%lld bytes for %lld points", (long long)n,
+    T_CHECK(n >= 32 * grid->n_point && n < 48 * grid->n_point, "%lld bytes for %lld points", (long long)n,
             (long long)grid->n_point);
     ks_grid_destroy(&grid);
     ks_grid_destroy(&grid);
-    for (int64_t fail = 1; fail < 100; fail++) { /* every allocation of a grid, one after the other */
+    int32_t zero   = 0;
+    void   *slot_b = golden_put(ctx, &zero, sizeof zero), *pos_b = golden_put(ctx, built, sizeof built);
+    int     failed = 0;
+    for (int64_t fail = 1; fail < 200; fail++) { /* every allocation of a grid, one after the other */
         ks_alloc_fail_after(fail);
-        const ks_status st = ks_grid_create(ctx, sys, 0, 1, &grid);
+        ks_status st = ks_grid_create(ctx, sys, 0, 1, &grid);
+        if (st == KS_OK) st = ks_grid_build(ctx, grid, 1, slot_b, pos_b); /* makes the tables of a device */
         ks_alloc_fail_after(0);
         if (st == KS_OK) break;
-        T_CHECK(st == KS_ERR_NOMEM && !grid, "allocation %lld: %s", (long long)fail, ks_status_text(st));
+        T_CHECK(st == KS_ERR_NOMEM, "allocation %lld: %s", (long long)fail, ks_status_text(st));
+        ks_grid_destroy(&grid);
+        failed++;
     }
-    T_CHECK(grid != NULL, "no grid after 100 failed allocations");
+    T_CHECK(grid != NULL && failed > 10, "%d failed allocations, then %s", failed, grid ? "a grid" : "none");
     ks_grid_destroy(&grid);
+    ks_mem_free(ctx, &slot_b);
+    ks_mem_free(ctx, &pos_b);
     ks_system_destroy(&sys);
 }
 
@@ -265,9 +333,14 @@ int main(int argc, char **argv) {
     ks_ctx *ctx = t_op_ctx(0);
     against_golden(ctx);
     against_reference(ctx);
-    order_and_lists(ctx);
-    repeatable();
+    const int is_host = ks_ctx_is_host(ctx);
+    if (is_host) {
+        order_and_lists(ctx);
+        repeatable();
+    } else {
+        on_device(ctx);
+    }
     errors(ctx);
     ks_ctx_destroy(&ctx);
-    return t_done("grid", 1100);
+    return t_done("grid", level_max() ? 1100 : 300);
 }

@@ -13,6 +13,18 @@ static const ks_xc *find(const char *name) {
 
 static int gga(void) { return g_xc->family == KS_XC_GGA; }
 
+/* All six outputs at n points, arrays in host memory. */
+static void evaluate(ks_ctx *ctx, int64_t n, const double *rho, const double *sigma, double *const y[6]) {
+    const size_t bytes = sizeof(double) * (size_t)n;
+    void        *b[8]  = {NULL};
+    for (int k = 0; k < 6; k++) b[k] = golden_put(ctx, NULL, bytes);
+    b[6] = golden_put(ctx, rho, bytes);
+    if (sigma) b[7] = golden_put(ctx, sigma, bytes);
+    T_OK(ks_xc_eval(ctx, g_xc, n, b[6], b[7], b[0], b[1], b[2], b[3], b[4], b[5]));
+    for (int k = 0; k < 6; k++) T_OK(ks_mem_to_host(ctx, y[k], b[k], bytes));
+    golden_drop(ctx, 8, b);
+}
+
 /* Wide ranges of density and reduced gradient. Relative to each value, or to the size of the parts that cancel in it:
  * e/rho and e/sigma set the scale of derivatives. */
 static void against_libxc(ks_ctx *ctx, const char *name) {
@@ -27,7 +39,7 @@ static void against_libxc(ks_ctx *ctx, const char *name) {
         ref[k] = golden_array(c, key[k], NULL);
         got[k] = malloc(sizeof(double) * (size_t)n);
     }
-    T_OK(ks_xc_eval(ctx, g_xc, n, rho, gga() ? sigma : NULL, got[0], got[1], got[2], got[3], got[4], got[5]));
+    evaluate(ctx, n, rho, gga() ? sigma : NULL, got);
     double b88 = 0.0;
     for (int i = 0; i < g_xc->n_part; i++)
         if (g_xc->part[i].libxc_id == 106) b88 = g_xc->part[i].weight;
@@ -55,27 +67,54 @@ static void against_libxc(ks_ctx *ctx, const char *name) {
 }
 
 /* The pair e -> v through the driver: forward e, adjoint with v. Then v -> f. */
+typedef struct setup {
+    void *d[3]; /* derivatives at the points, backend memory */
+} setup;
+
 static ks_status build(t_case *c) {
+    setup *s      = calloc(1, sizeof *s);
+    c->user       = s;
     c->in_size[0] = c->in_size[1] = c->out_size[0] = c->out_size[1] = c->n;
+    for (int k = 0; k < 3; k++) s->d[k] = golden_put(c->ctx, NULL, sizeof(double) * (size_t)c->n);
     return KS_OK;
+}
+
+static void drop(t_case *c) {
+    setup *s = c->user;
+    golden_drop(c->ctx, 3, s->d);
+    free(s);
 }
 
 static ks_status e_fwd(t_case *c, void *const in[], void *const out[]) {
     return ks_xc_eval(c->ctx, g_xc, c->n, in[0], in[1], out[0], NULL, NULL, NULL, NULL, NULL);
 }
 
-static ks_status e_adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
-    ks_status     st  = KS_OK;
-    const double *bar = out_bar[0];
-    double       *v   = malloc(sizeof(double) * 2 * (size_t)(c->n + 1));
-    (void)saved;
-    KS_TRY(ks_xc_eval(c->ctx, g_xc, c->n, in[0], in[1], NULL, v, v + c->n, NULL, NULL, NULL));
-    for (int64_t g = 0; g < c->n; g++) {
-        if (in_bar[0]) ((double *)in_bar[0])[g] += bar[g] * v[g];
-        if (in_bar[1]) ((double *)in_bar[1])[g] += bar[g] * v[c->n + g];
+/* in_bar[i] += sum_o out_bar[o] d[o][i] for the pairs of (rho, sigma): the derivatives of ks_xc_eval are products at
+ * each point, which this test makes on the host. d: backend memory, n doubles each. */
+static void add_products(t_case *c, int n_out, void *const d[][2], void *const out_bar[], void *const in_bar[]) {
+    const size_t bytes = sizeof(double) * (size_t)c->n;
+    for (int i = 0; i < 2; i++) {
+        if (!in_bar[i]) continue;
+        double *sum = golden_get(c->ctx, in_bar[i], c->n);
+        for (int o = 0; o < n_out; o++) {
+            double *bar = golden_get(c->ctx, out_bar[o], c->n), *x = golden_get(c->ctx, d[o][i], c->n);
+            for (int64_t g = 0; g < c->n; g++) sum[g] += bar[g] * x[g];
+            free(bar);
+            free(x);
+        }
+        T_OK(ks_mem_to_backend(c->ctx, in_bar[i], sum, bytes));
+        free(sum);
     }
+}
+
+static ks_status e_adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
+    ks_status    st      = KS_OK;
+    void *const *v       = ((setup *)c->user)->d;
+    void *const  d[1][2] = {{v[0], v[1]}};
+    (void)saved;
+    KS_TRY(ks_xc_eval(c->ctx, g_xc, c->n, in[0], in[1], NULL, v[0], v[1], NULL, NULL, NULL));
+    add_products(c, 1, d, out_bar, in_bar);
 done:
-    free(v);
     return st;
 }
 
@@ -84,17 +123,13 @@ static ks_status v_fwd(t_case *c, void *const in[], void *const out[]) {
 }
 
 static ks_status v_adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
-    ks_status     st = KS_OK;
-    const double *rb = out_bar[0], *sb = out_bar[1];
-    double       *f = malloc(sizeof(double) * 3 * (size_t)(c->n + 1));
+    ks_status    st      = KS_OK;
+    void *const *f       = ((setup *)c->user)->d;
+    void *const  d[2][2] = {{f[0], f[1]}, {f[1], f[2]}};
     (void)saved;
-    KS_TRY(ks_xc_eval(c->ctx, g_xc, c->n, in[0], in[1], NULL, NULL, NULL, f, f + c->n, f + 2 * c->n));
-    for (int64_t g = 0; g < c->n; g++) {
-        if (in_bar[0]) ((double *)in_bar[0])[g] += rb[g] * f[g] + sb[g] * f[c->n + g];
-        if (in_bar[1]) ((double *)in_bar[1])[g] += rb[g] * f[c->n + g] + sb[g] * f[2 * c->n + g];
-    }
+    KS_TRY(ks_xc_eval(c->ctx, g_xc, c->n, in[0], in[1], NULL, NULL, NULL, f[0], f[1], f[2]));
+    add_products(c, 2, d, out_bar, in_bar);
 done:
-    free(f);
     return st;
 }
 
@@ -115,6 +150,7 @@ static void derivatives(const char *name) {
     const t_op e      = {.name  = e_name,
                          .n     = 257,
                          .build = build,
+                         .drop  = drop,
                          .fwd   = e_fwd,
                          .adj   = e_adj,
                          .bad   = bad,
@@ -125,6 +161,7 @@ static void derivatives(const char *name) {
     const t_op v      = {.name  = v_name,
                          .n     = 257,
                          .build = build,
+                         .drop  = drop,
                          .fwd   = v_fwd,
                          .adj   = v_adj,
                          .bad   = bad,
@@ -142,7 +179,9 @@ static void limits(ks_ctx *ctx) {
     const double rho[5] = {0.0, -1e-3, 0.9e-16, 1.1e-16, 1e-12}, sigma[5] = {0.0, 1.0, 1e-40, 0.0, 1e-20};
     double       y[6][5];
     for (int i = 0; i < n_xc; i++) {
-        T_OK(ks_xc_eval(ctx, &all[i], 5, rho, sigma, y[0], y[1], y[2], y[3], y[4], y[5]));
+        double *const out[6] = {y[0], y[1], y[2], y[3], y[4], y[5]};
+        g_xc                 = &all[i];
+        evaluate(ctx, 5, rho, sigma, out);
         for (int k = 0; k < 6; k++)
             for (int g = 0; g < 5; g++) {
                 if (g < 3) T_CHECK(y[k][g] == 0.0, "%s output %d below the floor: %g", all[i].name, k, y[k][g]);

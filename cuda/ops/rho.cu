@@ -6,10 +6,12 @@
  * Dense over the AOs. AO values (src/pointwise/ao_point.h) are made by each pass in shared memory; what passes between
  * passes is 4 numbers a point. Products run on the fp64 tensor cores, 8 x 8 x 4 at a time (wmma); rows of panels are
  * 4 beyond a multiple of 16 apart: no bank conflicts.
- *   grid_density_k  a block has 64 points (32 where memory does not suffice) and all AOs. Warps share the shells (lanes are
- *              points), then the fragments of X, then the shells again; R and R' of each shell are kept for that.
- *   grid_matrix_k   a block has one pair of AO tiles (lower triangle; up to 144 AOs there is one tile) and a run of points
- *              fixed by the system; its 9 warps hold the sums in registers, 6 x 6 fragments each. sum_k adds the runs.
+ *   grid_density_k  a block has 64 points (32 where memory does not suffice) and all AOs. Warps share the shells (lanes
+ *                   are points), then the fragments of X, then the shells again; R and R' of each are kept for that.
+ *   grid_matrix_k   a block has one pair of AO tiles (lower triangle; up to 144 AOs there is one tile) and a run of
+ *                   points fixed by the system; its 8 warps hold the sums in registers, up to 9 x 5 fragments each, and
+ *                   share the shells before each product. sum_k adds the runs. On sm_100 it spills 80 bytes each way a
+ *                   thread around the AO values, once a panel of 32 points: below 1 % of the panel's time.
  * Fixed order, no atomics: bitwise repeatable, the same for a frame alone and in any batch.
  * Why no library product: uracil has 132 AOs, which tiles of 64 or 128 fill to 47 or 27 %, and values and gradients in
  * device memory would cost 640 MB a frame and pass each way: 0.15 ms at 4.3 TB/s, as much as the product.

@@ -15,8 +15,8 @@
  * Budget a point: b3lyp5 0.8 k flop for the potential, 1.4 k for the response; 72 and 104 bytes. Uracil at level 3
  * (151,672 points): 11 MB and 0.12 (16 MB and 0.21) GFLOP, at 25 % of 34 TFLOP/s 0.015 (0.025) ms a frame, next to
  * the passes of rho.cu:
- *   potential from orbitals 0.15 + 0.015 + 0.23 = 0.40 ms, from P 0.49 ms; response 2 x 0.24 + 0.025 + 0.23 = 0.70 ms,
- *   less what the two densities of the response share. Level 1: a third of it. Measured: none yet. */
+ * potential from orbitals 0.15 + 0.015 + 0.23 = 0.40 ms, from P 0.49 ms; response, whose two densities share the AO
+ * values, 0.42 + 0.025 + 0.23 = 0.68 ms. Level 1: a third of it. Measured: none yet. */
 #include "grid_cuda.cuh"
 #include "../reduce.cuh"
 #include "cuda/backend_cuda.h"

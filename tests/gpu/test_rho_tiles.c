@@ -11,7 +11,7 @@
 enum { MAX_FRAME = 2, N_ATOM = 2, MAX_SHELL = 200, MAX_OCC = 19 };
 static int32_t       Z[N_ATOM]         = {1, 1};
 static const double  first[3 * N_ATOM] = {0.1, 0.0, -0.7, 0.0, 0.2, 0.7};
-static const int32_t n_occ[MAX_FRAME]    = {MAX_OCC, 3}; /* by slot */
+static const int32_t n_occ[MAX_FRAME]  = {MAX_OCC, 3}; /* by slot */
 
 static double random_at(uint64_t i) { return ks_rng_uniform(5, KS_STREAM_TEST, 0, i) - 0.5; }
 
@@ -46,7 +46,7 @@ static void evaluate(ks_ctx *ctx, const ks_system *sys, int n_frame, answer *a) 
     const ks_xc  *xc   = NULL;
     double        pos[MAX_FRAME * 3 * N_ATOM];
     const int32_t slot[MAX_FRAME] = {n_frame - 1, 0};
-    const int64_t n             = sys->n_ao;
+    const int64_t n               = sys->n_ao;
     for (int i = 0; i < n_frame * 3 * N_ATOM; i++)
         pos[i] = first[i % (3 * N_ATOM)] + 0.1 * random_at(1000000u + (uint64_t)i);
     T_OK(ks_xc_find("pbe", &xc));

@@ -7,17 +7,21 @@
  *      p = tau A v,  w = p - (tau/2) <p, v> v,  A -= v w^T + w v^T         (Golub, Van Loan, Matrix Computations, 8.3)
  *   2. Q = H_0 H_1 ..., formed in place from the last one on
  *   3. T = U diag(w) U^T by QL sweeps with Wilkinson's shift; one lane makes the rotations of a sweep while the other
- *      warps apply those of the sweep before to the rows of Q        (Dubrulle, Martin, Wilkinson, doi:10.1007/BF02165404)
+ *      warps apply those of the sweep before to the rows of Q        (Dubrulle, Martin, Wilkinson, Numer. Math. 12 (1968) 377)
  *   4. eigenvalues in ascending order, the columns of Q U with them
  * A frame with elements that are not finite, or whose QL iteration does not end, gets w = NaN and v = 1.
  * One order of all sums, fixed by n: the same bits in every run and batch.
+ * Elements between 1e-150 and 1e150 in size, where there is no overflow in their squares.
  * Budget, n = 132 (uracil): 139 kB of shared memory, so one block an SM, and 132 matrices take as long as one.
- *   1. 131 columns; the block reads A three times and writes it once: 4 n^3/3 doubles, 190,000 cycles at 128 bytes a
- *      cycle less the fused half: with 4 barriers and two chains of shuffles a column about 240,000 cycles
- *   2. the same with one pass less: 190,000
- *   3. about 1.5 n sweeps of n/2 rotations on average, 13,000 in a chain of 136 cycles each: 1,800,000
- * in all 2.2 million cycles: 1.3 ms at 1.75 GHz for 1 to 132 matrices, 10 us a frame for 128. The chain is what to
- * shorten next (divide and conquer: each half of T has a quarter of the rotations). Measured: none yet. */
+ *   1. n^3 doubles through shared memory (one read for p, one read and write for A) at 128 bytes a cycle: 144,000
+ *      cycles; 131 columns of 4 barriers and two chains of shuffles: 120,000
+ *   2. as many doubles, 3 barriers: 190,000
+ *   3. 2.1 n sweeps, 20,000 rotations (counted on random matrices and on levels like uracil's) in a chain of 136 cycles
+ *      each: 2,700,000; applying them takes 20 cycles each and is hidden behind it
+ * in all 3.2 million cycles: 1.8 ms at 1.75 GHz for 1 to 132 matrices, 14 us a frame for 128. The chain is what to
+ * shorten next: several sweeps behind each other with deferred shifts (van de Geijn, SIAM J. Matrix
+ * Anal. Appl. 14 (1993) 180), or divide and conquer.
+ * Measured: none yet. */
 #include "linalg_eigh_block.cuh"
 #include <float.h>
 #include "../reduce.cuh"

@@ -126,6 +126,87 @@ static void test_eigh(ks_ctx *ctx, int64_t B, int64_t n) {
     free(a), free(hw), free(hv);
 }
 
+/* Matrices on which eigensolvers stumble, 21 x 21 and, in the middle of a unit matrix, 41 x 41 and 150 x 150. */
+static double special(int kind, int64_t i, int64_t j) {
+    const double lo = (double)(i < j ? i : j);
+    switch (kind) {
+    case 0: /* nothing */
+        return 0.0;
+    case 1: /* descending diagonal */
+        return i == j ? -(double)i : 0.0;
+    case 2: /* Wilkinson's W21+: pairs of eigenvalues that agree to 1e-13 */
+        return i == j ? fabs(10.0 - (double)i) : i - j == 1 || j - i == 1 ? 1.0 : 0.0;
+    case 3: /* one eigenvalue 21, twenty of 0 */
+        return 1.0;
+    case 4: /* graded: 1 to 1e-20, falling */
+        return pow(10.0, -0.5 * (double)(i + j));
+    case 5: /* graded the other way */
+        return pow(10.0, -0.5 * (40.0 - (double)(i + j)));
+    case 6: /* an arrow with equal diagonal elements */
+        return i == j ? 2.0 : lo == 0.0 ? 1.0 : 0.0;
+    case 7: /* blocks of 3 that do not see each other */
+        return i / 3 == j / 3 ? (i == j ? 1.0 : 0.5) : 0.0;
+    default: /* a level with a close neighbour: 1 + 1e-10 noise */
+        return (i == j ? 1.0 : 0.0) + 1e-10 * uni((uint64_t)(31 * (i + j) + i * j));
+    }
+}
+static void test_eigh_special(ks_ctx *ctx, int64_t n) {
+    enum { KINDS = 9, CORE = 21 };
+    const int64_t nn = n * n, first = (n - CORE) / 2;
+    double       *a = calloc((size_t)(KINDS * nn), sizeof *a);
+    for (int k = 0; k < KINDS; k++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                const int in          = i >= first && i < first + CORE && j >= first && j < first + CORE;
+                a[k * nn + i * n + j] = in ? special(k, i - first, j - first) : i == j ? 1.0 : 0.0;
+            }
+    double *da = up(ctx, a, KINDS * nn), *w = up(ctx, a, KINDS * n), *v = up(ctx, a, KINDS * nn);
+    T_OK(ks_eigh(ctx, KINDS, n, da, w, v));
+    double *hw = down(ctx, w, KINDS * n), *hv = down(ctx, v, KINDS * nn);
+    for (int k = 0; k < KINDS; k++) {
+        const double *ak = a + k * nn, *vk = hv + k * nn, *wk = hw + k * n;
+        double        resid = 0.0, ortho = 0.0, norm = 1.0;
+        int           sorted = 1;
+        for (int64_t j = 0; j < n; j++) {
+            norm   = fmax(norm, fabs(wk[j]));
+            sorted = sorted && (j == 0 || wk[j] >= wk[j - 1]);
+        }
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                double r = -vk[i * n + j] * wk[j], o = i == j ? -1.0 : 0.0;
+                for (int64_t q = 0; q < n; q++) r += ak[i * n + q] * vk[q * n + j], o += vk[q * n + i] * vk[q * n + j];
+                resid = t_worse(resid, fabs(r)), ortho = t_worse(ortho, fabs(o));
+            }
+        /* as for random matrices, of which the norm is n at most */
+        T_CHECK(resid <= 20 * TOL_EPS * norm * sqrt((double)n), "eigh of kind %d, n=%lld: residual %g", k, (long long)n,
+                resid);
+        T_CHECK(ortho <= 20 * TOL_EPS * sqrt((double)n), "eigh of kind %d, n=%lld: orthogonality %g", k, (long long)n,
+                ortho);
+        T_CHECK(sorted, "eigh of kind %d, n=%lld: not ascending", k, (long long)n);
+        if (k == 4) T_CHECK(fabs(wk[0]) <= 1e-15 || n > CORE, "graded matrix: smallest eigenvalue %g", wk[0]);
+    }
+    ks_mem_free(ctx, (void **)&da);
+    free(a), free(hw), free(hv);
+}
+
+/* A frame has the same bits in any batch, and its neighbours do not matter. */
+static void test_eigh_batch(ks_ctx *ctx, int64_t n) {
+    enum { B = 4 };
+    double *a = random_array(B * n * n, 31);
+    symmetrise(a, B, n);
+    double *da = up(ctx, a, B * n * n), *w = up(ctx, a, B * n), *v = up(ctx, a, B * n * n), *w1 = up(ctx, a, n),
+           *v1 = up(ctx, a, n * n);
+    T_OK(ks_eigh(ctx, B, n, da, w, v));
+    T_OK(ks_eigh(ctx, 1, n, da + 2 * n * n, w1, v1));
+    double *hw = down(ctx, w, B * n), *hv = down(ctx, v, B * n * n), *hw1 = down(ctx, w1, n),
+           *hv1 = down(ctx, v1, n * n);
+    T_CHECK(!memcmp(hw + 2 * n, hw1, (size_t)n * sizeof *hw) &&
+                !memcmp(hv + 2 * n * n, hv1, (size_t)(n * n) * sizeof *hv),
+            "eigh n=%lld: a frame depends on its batch", (long long)n);
+    ks_mem_free(ctx, (void **)&da);
+    free(a), free(hw), free(hv), free(hw1), free(hv1);
+}
+
 static void test_eigh_nan(ks_ctx *ctx) {
     enum { B = 2, N = 3 };
     double  a[B * N * N] = {1, 0, NAN, 0, 2, 0, NAN, 0, 3, 3, 0, 0, 0, 2, 0, 0, 0, 1};
@@ -410,6 +491,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) test_eigh(ctx, 3, ns[i]), test_lowdin(ctx, 2, ns[i]);
     for (int with_index = 0; with_index < 2; with_index++)
         test_gemm_groups(ctx, 9, with_index), test_gemm_groups(ctx, 40, with_index);
+    test_eigh_special(ctx, 21), test_eigh_special(ctx, 41), test_eigh_special(ctx, 150);
+    test_eigh_batch(ctx, 40);
     test_eigh_nan(ctx);
     test_chol(ctx, 1, 1), test_chol(ctx, 5, 2), test_chol(ctx, 33, 17);
     test_chol(ctx, 132, 44), test_chol(ctx, 150, 70); /* the second is too large for the shared memory of a block */

@@ -1,6 +1,6 @@
 /* linalg_eigh.cu -- symmetric eigenproblem, Loewdin matrices, Cholesky solve. CPU twin: src/ops/linalg_eigh.c. Test:
  * tests/ops/test_linalg.c.
- *   eigh        up to n = 137 by the kernel of linalg_eigh_block.cu. Larger matrices by cusolverDnXsyevBatched on a
+ *   eigh        up to n = 135 by the kernel of linalg_eigh_block.cu. Larger matrices by cusolverDnXsyevBatched on a
  *               copy, in which the identity stands for a frame with non-finite elements: such a frame gets w = NaN and
  *               v = 1 afterwards. A block a matrix to look for them, a block a 32 x 32 tile to transpose (the library's
  *               columns are rows here).
@@ -11,7 +11,7 @@
  *               the right-hand sides, then the same upwards. One barrier a column; d_j <= 0: KS_FAULT_CHOLESKY, NaN
  * One order of all sums: bitwise repeatable; the library's is set to deterministic results. Its workspace is zeroed
  * first, because cuSOLVER 11.7.1 gives wrong vectors otherwise (github.com/pytorch/pytorch/issues/192483). Whether its
- * call may be part of a recorded step is not documented: above n = 137 recording may be refused.
+ * call may be part of a recorded step is not documented: above n = 135 recording may be refused.
  * Budget: the only published figures for a batched call at n = 128, JAX's for its Jacobi kernels
  * (github.com/jax-ml/jax/issues/31375, GPU not stated), are 0.6 ms for one matrix and 11.5 ms for 128, 90 us each;
  * cusolverDnXsyevBatched is reported to be faster from n = 32 on. Assumed for n = 150: 100 us a frame in a batch of 128.

@@ -1,4 +1,4 @@
-/* linalg_eigh_block.cu -- symmetric eigenproblem of matrices that fit in the shared memory of a block (n <= 137): a
+/* linalg_eigh_block.cu -- symmetric eigenproblem of matrices that fit in the shared memory of a block (n <= 135): a
  * block a matrix. Larger ones: linalg_eigh.cu. Test: tests/ops/test_linalg.c, test_linalg_slots.c.
  *
  * An own kernel, because a step with cuSOLVER calls in it cannot be relied on to be recorded as a CUDA graph
@@ -6,8 +6,10 @@
  *   1. A = Q T Q^T by Householder reflections H_k = 1 - tau v v^T, from the first column on:
  *      p = tau A v,  w = p - (tau/2) <p, v> v,  A -= v w^T + w v^T         (Golub, Van Loan, Matrix Computations, 8.3)
  *   2. Q = H_0 H_1 ..., formed in place from the last one on
- *   3. T = U diag(w) U^T by QL sweeps with Wilkinson's shift; one lane makes the rotations of a sweep while the other
- *      warps apply those of the sweep before to the rows of Q        (Dubrulle, Martin, Wilkinson, Numer. Math. 12 (1968) 377)
+ *   3. T = U diag(w) U^T by implicit QL (Dubrulle, Martin, Wilkinson, Numer. Math. 12 (1968) 377). The chain of
+ *      rotations is what takes the time: four sweeps run as a train, a lane each, two rotations behind each other, with
+ *      the eigenvalues of the leading 4 x 4 block as shifts (van de Geijn, SIAM J. Matrix Anal. Appl. 14 (1993) 180),
+ *      while the other warps apply the train before to the rows of Q
  *   4. eigenvalues in ascending order, the columns of Q U with them
  * A frame with elements that are not finite, or whose QL iteration does not end, gets w = NaN and v = 1.
  * One order of all sums, fixed by n: the same bits in every run and batch.
@@ -16,20 +18,21 @@
  *   1. n^3 doubles through shared memory (one read for p, one read and write for A) at 128 bytes a cycle: 144,000
  *      cycles; 131 columns of 4 barriers and two chains of shuffles: 120,000
  *   2. as many doubles, 3 barriers: 190,000
- *   3. 2.1 n sweeps, 20,000 rotations (counted on random matrices and on levels like uracil's) in a chain of 136 cycles
- *      each: 2,700,000; applying them takes 20 cycles each and is hidden behind it
- * in all 3.2 million cycles: 1.8 ms at 1.75 GHz for 1 to 132 matrices, 14 us a frame for 128. The chain is what to
- * shorten next: several sweeps behind each other with deferred shifts (van de Geijn, SIAM J. Matrix
- * Anal. Appl. 14 (1993) 180), or divide and conquer.
- * Measured: none yet. */
+ *   3. 175 trains, 7,000 steps (counted; single sweeps would be 280 and 20,000) in a chain of about 176 cycles each,
+ *      and 1,500 of 136 for the shifts: 1,500,000; applying the rotations, 20 cycles each, is hidden behind that
+ * in all 2.0 million cycles: 1.1 ms at 1.75 GHz for 1 to 132 matrices, 9 us a frame for 128. Measured: none yet. */
 #include "linalg_eigh_block.cuh"
 #include <float.h>
 #include "../reduce.cuh"
 
-enum { THREADS = 512, WARP = 32, WARPS = THREADS / WARP, MAX_SWEEPS = 60, SHARED_MOST = 160 << 10 };
+enum { THREADS = 512, WARP = 32, WARPS = THREADS / WARP, MAX_TRAINS = 60, TRAIN = 4, SHARED_MOST = 162 << 10 };
 
-/* Doubles of shared memory: z (n, ld), d, e, tau, v, w (n each), partial sums, two sweeps of rotations (n, 2). */
-static int64_t shared_doubles(int64_t n) { return n * (n | 1) + 5 * n + WARPS * WARP + 4 * n; }
+/* Doubles of shared memory: z (n, ld), d and e, and one after the other in the same place: tau, v, w (n each) with partial
+ * sums; the rotations of two trains with room for shifts. */
+static int64_t shared_doubles(int64_t n) {
+    const int64_t reflect = 3 * n + WARPS * WARP, turn = 4 * TRAIN * n + 2 * TRAIN;
+    return n * (n | 1) + 2 * n + (reflect > turn ? reflect : turn);
+}
 
 /* part[g * width + j - first] = sum over the rows i = first + g, first + g + groups, ... of v_i z_ij: a warp has 32
  * columns and a share of the rows. Returns the number of shares. */
@@ -115,91 +118,137 @@ static __device__ void form_q(int n, int ld, double *z, const double *tau, doubl
     }
 }
 
-/* One QL sweep on d, e between l and m: rotation i turns columns i and i + 1 by (turn[2i], turn[2i+1]) = (c, s), i from
- * m - 1 down to the return value. */
-static __device__ int sweep(int l, int m, double *d, double *e, double *turn) {
-    const double g0 = (d[l + 1] - d[l]) / (2.0 * e[l]), r0 = sqrt(g0 * g0 + 1.0);
-    double       g = d[m] - d[l] + e[l] / (g0 + (g0 < 0.0 ? -r0 : r0)), s = 1.0, c = 1.0, p = 0.0, above = d[m];
-    for (int i = m - 1; i >= l; i--) {
-        const double here = d[i], f = s * e[i], b = c * e[i], square = f * f + g * g;
-        if (square == 0.0) { /* split: what is above i + 1 is done */
-            e[i + 1] = 0.0;
-            d[i + 1] = above - p;
-            e[m]     = 0.0;
-            return i + 1;
+/* Rotation (c, s) of columns i and i + 1 in a QL sweep on d, e: one step of the recurrence, which ends in done. */
+typedef struct ql_state {
+    double g, s, c, p, above; /* above: d_(i+1) before the step */
+} ql_state;
+static __device__ __forceinline__ ql_state ql_begin(double d_m, double shift) {
+    const ql_state q = {d_m - shift, 1.0, 1.0, 0.0, d_m};
+    return q;
+}
+static __device__ __forceinline__ void ql_step(ql_state *q, int i, double *d, double *e) {
+    const double here = d[i], off = e[i], f = q->s * off, b = q->c * off, square = f * f + q->g * q->g;
+    const double inverse = square > 0.0 ? rsqrt(square) : 0.0;
+    e[i + 1]             = square * inverse;
+    q->s                 = f * inverse;
+    q->c                 = square > 0.0 ? q->g * inverse : 1.0;
+    q->g                 = q->above - q->p;
+    const double r       = (here - q->g) * q->s + 2.0 * q->c * b;
+    q->p                 = q->s * r;
+    d[i + 1]             = q->g + q->p;
+    q->g                 = q->c * r - b;
+    q->above             = here;
+}
+static __device__ __forceinline__ void ql_done(const ql_state *q, int l, double *d, double *e) {
+    d[l] = q->above - q->p;
+    e[l] = q->g;
+}
+
+static __device__ __forceinline__ int is_negligible(const double *d, const double *e, int m) {
+    return fabs(e[m]) <= 0.5 * DBL_EPSILON * (fabs(d[m]) + fabs(d[m + 1]));
+}
+/* The eigenvalue of the leading 2 x 2 block that is nearer to d_l. */
+static __device__ __forceinline__ double wilkinson(int l, const double *d, const double *e) {
+    const double g = (d[l + 1] - d[l]) / (2.0 * e[l]), r = sqrt(g * g + 1.0);
+    return d[l] - e[l] / (g + (g < 0.0 ? -r : r));
+}
+
+/* Eigenvalues of a small tridiagonal matrix in d, well enough for shifts. One lane. */
+static __device__ void small_ql(int n, double *d, double *e) {
+    for (int l = 0; l < n; l++)
+        for (int count = 0; count < 30; count++) {
+            int m = l;
+            while (m < n - 1 && !is_negligible(d, e, m)) m++;
+            if (m == l) break;
+            ql_state q = ql_begin(d[m], wilkinson(l, d, e));
+            for (int i = m - 1; i >= l; i--) ql_step(&q, i, d, e);
+            ql_done(&q, l, d, e);
         }
-        const double inverse = rsqrt(square);
-        e[i + 1]             = square * inverse;
-        s                    = f * inverse;
-        c                    = g * inverse;
-        g                    = above - p;
-        const double r       = (here - g) * s + 2.0 * c * b;
-        p                    = s * r;
-        d[i + 1]             = g + p;
-        g                    = c * r - b;
-        above                = here;
-        turn[2 * i]          = c;
-        turn[2 * i + 1]      = s;
+}
+
+/* k sweeps on d, e between l and m, with the eigenvalues of the leading k x k block as shifts, two rotations behind each
+ * other: a lane each. Rotation i of sweep j turns columns i and i + 1 by turn[2 (j n + i)] = (c, s). All lanes of a warp.
+ * own: 2 k doubles. */
+static __device__ void train(int n, int l, int m, int k, double *d, double *e, double *turn, double *own) {
+    const int lane = (int)threadIdx.x % WARP;
+    ql_state  q    = {0.0, 0.0, 0.0, 0.0, 0.0};
+    if (lane == 0) {
+        for (int i = 0; i < k; i++) own[i] = d[l + i], own[k + i] = e[l + i];
+        if (k == 1) own[0] = wilkinson(l, d, e);
+        else small_ql(k, own, own + k);
     }
-    d[l] = above - p;
-    e[l] = g;
-    e[m] = 0.0;
-    return l;
+    __syncwarp();
+    for (int t = 0; t < m - l + 2 * (k - 1); t++) {
+        const int i = m - 1 - (t - 2 * lane);
+        if (lane < k && i < m && i >= l) {
+            if (i == m - 1) q = ql_begin(d[m], own[lane]);
+            ql_step(&q, i, d, e);
+            if (i == l) ql_done(&q, l, d, e);
+            turn[2 * (lane * n + i)]     = q.c;
+            turn[2 * (lane * n + i) + 1] = q.s;
+        }
+        __syncwarp();
+    }
+    if (lane == 0) e[m] = 0.0;
 }
 
 /* The smallest m >= l with a negligible e_m. All lanes of a warp. */
 static __device__ int block_end(int n, int l, const double *d, const double *e) {
     for (int from = l; from < n - 1; from += WARP) {
         const int      m     = from + (int)threadIdx.x % WARP;
-        const int      small = m >= n - 1 || fabs(e[m]) <= 0.5 * DBL_EPSILON * (fabs(d[m]) + fabs(d[m + 1]));
+        const int      small = m >= n - 1 || is_negligible(d, e, m);
         const unsigned found = __ballot_sync(0xffffffffu, small);
         if (found) return from + __ffs((int)found) - 1;
     }
     return n - 1;
 }
 
-/* d: eigenvalues of the tridiagonal matrix (d, e), z: times its eigenvectors. 0 when the iteration does not end. */
-static __device__ int ql(int n, int ld, double *z, double *d, double *e, double *turn, int *range) {
+/* d: eigenvalues of the tridiagonal matrix (d, e), z: times its eigenvectors. 0 when the iteration does not end. range:
+ * first and last column and number of sweeps of two trains. */
+static __device__ int ql(int n, int ld, double *z, double *d, double *e, double *turn, double *own, int *range) {
     const int lane = (int)threadIdx.x % WARP;
     int       l = 0, count = 0; /* of warp 0 */
     for (int step = 0;; step++) {
-        const int now = step % 2, before = 1 - now;
+        int          *now    = range + 3 * (step % 2);
+        const int    *before = range + 3 * (1 - step % 2);
+        double       *made   = turn + 2 * TRAIN * n * (step % 2);
+        const double *use    = turn + 2 * TRAIN * n * (1 - step % 2);
         if (threadIdx.x < WARP) {
             int m = n - 1;
             for (; l < n; l++, count = 0)
                 if ((m = block_end(n, l, d, e)) > l) break;
-            if (l < n && count++ < MAX_SWEEPS) {
-                if (lane == 0) range[2 * now] = sweep(l, m, d, e, turn + 2 * n * now), range[2 * now + 1] = m;
-            } else if (lane == 0) {
-                range[2 * now + 1] = l < n ? -2 : -1;
-            }
+            const int size = m - l + 1, k = size >= 2 * TRAIN ? TRAIN : size >= 4 ? size / 2 : 1;
+            const int end = l == n ? -1 : count++ >= MAX_TRAINS ? -2 : m;
+            if (end > 0) train(n, l, m, k, d, e, made, own);
+            if (lane == 0) now[0] = l, now[1] = end, now[2] = k;
             __syncwarp();
         } else if (step > 0) {
-            const double *t = turn + 2 * n * before;
-            for (int k = (int)threadIdx.x - WARP; k < n; k += THREADS - WARP) {
-                double *row = z + k * ld, f = row[range[2 * before + 1]];
-                for (int i = range[2 * before + 1] - 1; i >= range[2 * before]; i--) {
-                    const double c = t[2 * i], s = t[2 * i + 1], x = row[i];
-                    row[i + 1] = s * x + c * f;
-                    f          = c * x - s * f;
+            for (int row = (int)threadIdx.x - WARP; row < n; row += THREADS - WARP)
+                for (int j = 0; j < before[2]; j++) {
+                    const double *t = use + 2 * j * n;
+                    double       *x = z + row * ld, f = x[before[1]];
+                    for (int i = before[1] - 1; i >= before[0]; i--) {
+                        const double c = t[2 * i], s = t[2 * i + 1], y = x[i];
+                        x[i + 1] = s * y + c * f;
+                        f        = c * y - s * f;
+                    }
+                    x[before[0]] = f;
                 }
-                row[range[2 * before]] = f;
-            }
         }
         __syncthreads();
-        if (range[2 * now + 1] < 0) return range[2 * now + 1] == -1; /* the sweep before is applied */
+        if (now[1] < 0) return now[1] == -1; /* the train before is applied */
     }
 }
 
 /* Block b: matrix b. */
 static __global__ void __launch_bounds__(THREADS) eigh_block_k(int n, const double *a, double *w_out, double *v_out) {
     KS_SHARED_DYNAMIC(double, z);
-    KS_SHARED(int, range, 4);
+    KS_SHARED(int, range, 6);
     KS_SHARED(int, count, WARPS);
     const int     ld = n | 1, lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     const int64_t at = (int64_t)blockIdx.x * n * n;
     double *const d = z + n * ld, *const e = d + n, *const tau = e + n, *const v = tau + n, *const w = v + n;
-    double *const part = w + n, *const turn = part + WARPS * WARP;
+    double *const part = w + n, *const turn = tau, *const own = turn + 4 * TRAIN * n;
     int bad = 0;
     for (int i = warp; i < n; i += WARPS)
         for (int j = lane; j < n; j += WARP) {
@@ -220,7 +269,7 @@ static __global__ void __launch_bounds__(THREADS) eigh_block_k(int n, const doub
         }
         __syncthreads();
         form_q(n, ld, z, tau, v, part);
-        bad = !ql(n, ld, z, d, e, turn, range);
+        bad = !ql(n, ld, z, d, e, turn, own, range);
     }
     __syncthreads();
     if (bad) {

@@ -487,7 +487,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int q = 0; q < 8; q++)
             test_gemm(ctx, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], q & 1, q >> 1 & 1, q >> 2 & 1);
-    const int64_t ns[] = {1, 2, 3, 4, 7, 24, 31, 32, 33, 65, 97, 132, 137, 138}; /* up to 137 an own kernel on a GPU */
+    const int64_t ns[] = {1, 2, 3, 4, 7, 24, 31, 32, 33, 65, 97, 132, 135, 136}; /* up to 135 an own kernel on a GPU */
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) test_eigh(ctx, 3, ns[i]), test_lowdin(ctx, 2, ns[i]);
     for (int with_index = 0; with_index < 2; with_index++)
         test_gemm_groups(ctx, 9, with_index), test_gemm_groups(ctx, 40, with_index);

@@ -2,7 +2,8 @@
  * block a matrix. Larger ones: linalg_eigh.cu. Test: tests/ops/test_linalg.c, test_linalg_slots.c.
  *
  * An own kernel, because a step with cuSOLVER calls in it cannot be relied on to be recorded as a CUDA graph
- * (github.com/cupy/cupy/issues/6290), and because the library's batched call takes some 90 us a matrix (linalg_eigh.cu).
+ * (github.com/cupy/cupy/issues/6290), and because a frame of 132 AOs takes some 90 us in a library's batch, as far as
+ * figures are known (linalg_eigh.cu).
  *   1. A = Q T Q^T by Householder reflections H_k = 1 - tau v v^T, from the first column on:
  *      p = tau A v,  w = p - (tau/2) <p, v> v,  A -= v w^T + w v^T         (Golub, Van Loan, Matrix Computations, 8.3)
  *   2. Q = H_0 H_1 ..., formed in place from the last one on
@@ -14,7 +15,7 @@
  * A frame with elements that are not finite, or whose QL iteration does not end, gets w = NaN and v = 1.
  * One order of all sums, fixed by n: the same bits in every run and batch.
  * Elements between 1e-150 and 1e150 in size, where there is no overflow in their squares.
- * Budget, n = 132 (uracil): 139 kB of shared memory, so one block an SM, and 132 matrices take as long as one.
+ * Budget, n = 132 (uracil): 160 kB of shared memory, so one block an SM, and 132 matrices take as long as one.
  *   1. n^3 doubles through shared memory (one read for p, one read and write for A) at 128 bytes a cycle: 144,000
  *      cycles; 131 columns of 4 barriers and two chains of shuffles: 120,000
  *   2. as many doubles, 3 barriers: 190,000
@@ -27,8 +28,8 @@
 
 enum { THREADS = 512, WARP = 32, WARPS = THREADS / WARP, MAX_TRAINS = 60, TRAIN = 4, SHARED_MOST = 162 << 10 };
 
-/* Doubles of shared memory: z (n, ld), d and e, and one after the other in the same place: tau, v, w (n each) with partial
- * sums; the rotations of two trains with room for shifts. */
+/* Doubles of shared memory: z (n, ld), d and e, and one after the other in the same place: tau, v, w (n each) with
+ * partial sums; the rotations of two trains with room for shifts. */
 static int64_t shared_doubles(int64_t n) {
     const int64_t reflect = 3 * n + WARPS * WARP, turn = 4 * TRAIN * n + 2 * TRAIN;
     return n * (n | 1) + 2 * n + (reflect > turn ? reflect : turn);

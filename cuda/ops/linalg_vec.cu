@@ -1,6 +1,6 @@
 /* linalg_vec.cu -- combinations, scatter, inner products, symmetrisation, occupied-virtual response. CPU twin:
  * src/ops/linalg_blas.c. Test: tests/ops/test_linalg.c.
- *   combine    out_b = [out_b +] sum_t alpha_t coef_t,b x_t,b      a warp or a block a piece of a row, 4 elements a thread
+ *   combine    out_b = [out_b +] sum_t alpha_t coef_t,b x_t,b      a warp or a block a piece of a row, 4 elements each
  *   scatter    pool[index_b] = x_b                                 the same
  *   dot        out_b = [out_b +] alpha <A_b, B_b>                  a block a row
  *   sym        out = [out +] alpha (A + sign A^T)                  a block a pair of 32 x 32 tiles (through shared

@@ -14,7 +14,7 @@
  * call may be part of a recorded step is not documented: above n = 135 recording may be refused.
  * Budget: the only published figures for a batched call at n = 128, JAX's for its Jacobi kernels
  * (github.com/jax-ml/jax/issues/31375, GPU not stated), are 0.6 ms for one matrix and 11.5 ms for 128, 90 us each;
- * cusolverDnXsyevBatched is reported to be faster from n = 32 on. Assumed for n = 150: 100 us a frame in a batch of 128.
+ * cusolverDnXsyevBatched is reported to be faster from n = 32 on. Assumed for n = 150: 100 us a frame of 128.
  * lowdin, n = 132 (uracil): an eigh and two products. chol_solve with 44 right-hand sides: 2.3 MFLOP, 2 x 132 columns
  * of about 180 cycles, 30 us for 1 to 132 frames. Measured: none yet. */
 #include "linalg_cuda.cuh"

@@ -167,9 +167,9 @@ static __device__ void small_ql(int n, double *d, double *e) {
         }
 }
 
-/* k sweeps on d, e between l and m, with the eigenvalues of the leading k x k block as shifts, two rotations behind each
- * other: a lane each. Rotation i of sweep j turns columns i and i + 1 by turn[2 (j n + i)] = (c, s). All lanes of a warp.
- * own: 2 k doubles. */
+/* k sweeps on d, e between l and m, with the eigenvalues of the leading k x k block as shifts, a lane each, two
+ * rotations behind each other. Rotation i of sweep j turns columns i and i + 1 by turn[2 (j n + i)] = (c, s). All lanes
+ * of a warp. own: 2 k doubles. */
 static __device__ void train(int n, int l, int m, int k, double *d, double *e, double *turn, double *own) {
     const int lane = (int)threadIdx.x % WARP;
     ql_state  q    = {0.0, 0.0, 0.0, 0.0, 0.0};

@@ -40,16 +40,21 @@ while (($#)); do
 done
 [[ $section =~ ^(tests|sanitizer|compare|bench|all)$ && $minutes =~ ^[0-9]+$ && $jobs =~ ^[1-9][0-9]*$ ]] || { usage >&2 && exit 2; }
 if [ -x "$root/bin/ksgrad" ]; then bin=$root/bin; else bin=$build; fi
+bin=$(realpath -m "$bin")
 [ -n "$program" ] || program=$bin/ksgrad
 mkdir -p "$out/logs" || exit 2
 out=$(cd "$out" && pwd)
-program=$(realpath "$program")
+program=$(realpath -m "$program")
 results=$out/results.tsv # section, name, what, result, seconds, note
 deadline=$((SECONDS + 60 * minutes))
 cd "$root" || exit 2 # the tests look for their data here
 export OMP_WAIT_POLICY=passive
 
-names() { (cd "$bin" && ls cuda_test_* 2>/dev/null) | sed 's/^cuda_test_//' | grep -E "$only"; }
+names() { # of the op tests: those that are built, else (--blank) those of the source tree
+    { ls "$bin" 2>/dev/null | sed -n 's/^cuda_test_//p' | grep . ||
+        { awk '/^set\(KS_CUDA_OPS/ { p = 1 } p { print } p && /\)/ { exit }' "$root/tests/tests.cmake" | sed 's/.*KS_CUDA_OPS//; s/[#)].*//' | tr -s ' ' '\n' | grep .
+          ls "$root/tests/gpu" | sed -n 's/^test_\(.*\)\.c$/\1/p'; } | sort; } 2>/dev/null | grep -E "$only"
+}
 left() { echo $((deadline - SECONDS)); }
 say() { printf '%6d s  %-10s %-34s %-10s %s\n' "$SECONDS" "$1" "$2 $3" "$4" "$6"; }
 record() { # record SECTION NAME WHAT RESULT SECONDS NOTE

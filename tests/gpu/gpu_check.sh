@@ -47,6 +47,10 @@ gpu_check --output none
 [ $? -eq 77 ]
 check "no GPU is exit code 77" [ $? -eq 0 ]
 check "with the reason" grep -q '^SKIP: backend .*cuda' log.txt
-gpu_check --blank --output blank
+bash "$SOURCE/scripts/gpu-check.sh" --build "$WORK/none" --blank --output blank > log.txt 2>&1
 check "a table with nothing run" grep -q 'not run on a GPU yet' blank/STATUS.md
-finish gpu_check 16
+check "of the op tests in the source" [ "$(grep -c '^| `op\.' blank/STATUS.md)" -gt 20 ]
+for op in $(sed -n 's/^| `\(op\.[a-z0-9_]*\.cuda\)`.*/\1/p' blank/STATUS.md); do
+    check "tests/gpu/STATUS.md has a row for $op" grep -qF "\`$op\`" "$SOURCE/tests/gpu/STATUS.md"
+done
+finish gpu_check 37

@@ -269,12 +269,23 @@ write_status() {
         }' "$results" >"$out/STATUS.md"
 }
 
+# A bundle without CUDA's libraries: those of the machine's toolkit, or of its Python packages.
+lost() { ldd "$program" "$bin"/../lib/libks.so 2>/dev/null | awk '$2 == "=>" && $3 == "not" { print $1 }' | sort -u; }
+for name in $(lost); do
+    found=$(find /usr/local /usr/lib /opt "$HOME" -name "$name" 2>/dev/null | head -1)
+    [ -z "$found" ] || export LD_LIBRARY_PATH="$(dirname "$found")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+done
+
 touch "$results"
 if ((blank)); then
     : >"$results"
     write_status
     echo "$out/STATUS.md"
     exit 0
+fi
+if [ -n "$(lost)" ]; then
+    echo "gpu-check: not found on this machine: $(lost | paste -sd' '): set LD_LIBRARY_PATH" >&2
+    exit 1
 fi
 "$program" doctor >"$out/doctor.txt" 2>&1 || { cat "$out/doctor.txt" && exit 1; }
 if ! grep -qE '^backend +cuda,' "$out/doctor.txt"; then
@@ -297,5 +308,6 @@ write_status
 failed=$(awk -F'\t' '$1 != "rate" { r[$1, $2, $3] = $4 } END { for (k in r) n += r[k] == "FAIL" || r[k] == "timeout"; print n + 0 }' "$results")
 missed=$(awk -F'\t' '{ r[$1, $2, $3] = $4 } END { for (k in r) n += r[k] == "no time" || r[k] == "not usable"; print n + 0 }' "$results")
 ran=$(awk -F'\t' '{ r[$1, $2, $3] = $4 } END { for (k in r) n += r[k] == "pass"; print n + 0 }' "$results")
-echo "gpu-check: $ran passed, $failed failed, $missed not run; $out/STATUS.md, logs in $out/logs"
+tar -C "$(dirname "$out")" -czf "$out.tar.gz" "$(basename "$out")"
+echo "gpu-check: $ran passed, $failed failed, $missed not run; $out/STATUS.md, logs in $out/logs; all of it: $out.tar.gz"
 ((failed == 0))

@@ -18,7 +18,7 @@
 #include "cuda/backend_cuda.h"
 #include "ops/net_ops.h"
 
-enum { THREADS = 256, TILE = 32, TILE_ROWS = 8, WARPS = THREADS / 32, COLUMNS = 512 };
+enum { THREADS = 256, TILE = 32, TILE_ROWS = 8, WARPS = THREADS / 32, COLUMNS = 512, AHEAD = 4 /* loads in flight */ };
 
 /* Threads for rows of d elements: whole warps, none of them idle. */
 static unsigned row_threads(int64_t d) { return (unsigned)ks_min64((d + 31) / 32 * 32, THREADS); }
@@ -63,14 +63,28 @@ template <typename T>
 static __global__ void embedding_adj_kind_k(int64_t n_frame, int64_t n_token, int64_t n_kind, int64_t d, double scale,
                                             const int32_t *__restrict__ list, const int32_t *__restrict__ first,
                                             const T *__restrict__ x_bar, T *__restrict__ table_bar) {
-    KS_SHARED(double, sum, TILE_ROWS *TILE);
+    KS_SHARED(double, sum, THREADS); /* (TILE_ROWS, TILE) */
     const int64_t c = (int64_t)blockIdx.x * TILE + threadIdx.x;
     for (int64_t k = blockIdx.y; k < n_kind; k += gridDim.y) {
-        const int64_t own = first[k + 1] - first[k];
-        double        s   = 0.0;
-        if (c < d)
-            for (int64_t i = threadIdx.y; i < n_frame * own; i += TILE_ROWS)
-                s += (double)x_bar[(i / own * n_token + list[first[k] + i % own]) * d + c];
+        const int own = first[k + 1] - first[k];
+        double    s   = 0.0;
+        if (c < d && own > 0) {
+            /* Pair b own + t of frame and token, in steps of TILE_ROWS, without a division for each. */
+            const int32_t *tokens = list + first[k];
+            const int      step_b = TILE_ROWS / own, step_t = TILE_ROWS % own;
+            int64_t        b = (int)threadIdx.y / own;
+            int            t = (int)threadIdx.y % own;
+            while (b < n_frame) {
+                T v[AHEAD];
+                for (int j = 0; j < AHEAD; j++) {
+                    v[j] = b < n_frame ? x_bar[(b * n_token + tokens[t]) * d + c] : T(0);
+                    b += step_b;
+                    t += step_t;
+                    if (t >= own) t -= own, b++;
+                }
+                for (int j = 0; j < AHEAD; j++) s += (double)v[j];
+            }
+        }
         sum[threadIdx.y * TILE + threadIdx.x] = s;
         __syncthreads();
         if (threadIdx.y == 0 && c < d && own > 0) {
@@ -226,25 +240,23 @@ static __global__ void gram_adj_pairs_k(int64_t n_row, int64_t n_token, int64_t 
 template <typename T>
 static __global__ void gram_adj_weights_k(int64_t n_atom, const T *__restrict__ g, const T *__restrict__ top,
                                           const double *__restrict__ g_bar, double *__restrict__ w) {
-    KS_SHARED(double, shared, 34);
+    KS_SHARED(double, shared, 33);
     const int64_t nn = n_atom * n_atom;
     const T      *gb = g + blockIdx.x * nn, most = top[blockIdx.x];
     const double *in  = g_bar + blockIdx.x * nn;
-    double       *out = w + blockIdx.x * nn, along = 0.0;
-    int64_t       star = nn - 1;
-    for (int64_t p = threadIdx.x; p < nn; p += THREADS) along += in[p] * (double)gb[p];
-    along = ks_block_sum(along, shared);
-    if (threadIdx.x == 0) {
-        for (int64_t p = nn - 1; p >= 0; p--)
-            if (gb[p] == 1 || gb[p] == -1) star = p;
-        shared[32] = along * (double)gb[star];
-        shared[33] = (double)star;
+    double       *out = w + blockIdx.x * nn, along = 0.0, place = (double)(1 - nn); /* minus that of the first +-1 */
+    for (int64_t p = threadIdx.x; p < nn; p += THREADS) {
+        along += in[p] * (double)gb[p];
+        if ((gb[p] == 1 || gb[p] == -1) && -(double)p > place) place = -(double)p;
     }
-    __syncthreads();
-    star = (int64_t)shared[33];
+    along = ks_block_sum(along, shared);
+    if (threadIdx.x == 0) shared[32] = along;
+    __syncthreads(); /* shared is written again */
+    const int64_t star = (int64_t)-ks_block_max(place, shared);
+    along              = shared[32] * (double)gb[star];
     for (int64_t p = threadIdx.x; p < nn; p += THREADS) {
         const int64_t q = p % n_atom * n_atom + p / n_atom;
-        const double  r = in[p] - (p == star ? shared[32] : 0.0), s = in[q] - (q == star ? shared[32] : 0.0);
+        const double  r = in[p] - (p == star ? along : 0.0), s = in[q] - (q == star ? along : 0.0);
         out[p] = most == 0 ? 0.0 : (r + s) / (double)most;
     }
 }

@@ -172,7 +172,7 @@ done:
 ks_status qpt_find_system(ks_model *model, const ks_system *sys, int64_t *index) {
     ks_status           st      = KS_OK;
     qpt_state          *s       = model->state;
-    ks_arena           *scratch = ks_ctx_scratch(model->ctx);
+    ks_arena           *scratch = ks_ctx_host_scratch(model->ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
     const int64_t       n_table = 2 * sys->n_ao + sys->n_atom + 2 * sys->basis.n_shell;
     int32_t            *table   = NULL;

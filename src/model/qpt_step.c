@@ -207,7 +207,7 @@ done:
 
 ks_status qpt_fwd(ks_model *model, const ks_batch *batch, int want_adj, double *W) {
     ks_status           st      = KS_OK;
-    ks_arena           *scratch = ks_ctx_scratch(model->ctx);
+    ks_arena           *scratch = ks_ctx_host_scratch(model->ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
     qpt_state          *s       = model->state;
     qpt_work           *work    = NULL;

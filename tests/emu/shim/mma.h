@@ -46,8 +46,11 @@ template <typename LA, typename LB>
 static inline void mma_sync(fragment_c &d, const fragment_a<LA> &a, const fragment_b<LB> &b, const fragment_c &c) {
     const unsigned m = ks_emu::lane() / 4, n = 2 * (ks_emu::lane() % 4);
     double         A[4], B[8];
-    memcpy(A, ks_emu::exchange(0xffffffffu, &a.x[0], 8, __LINE__) + 32 * m, sizeof A);
-    memcpy(B, ks_emu::exchange(0xffffffffu, &b.x[0], 8, -__LINE__) + 32 * n, sizeof B);
+    uint64_t       word;
+    memcpy(&word, &a.x[0], sizeof word);
+    memcpy(A, ks_emu::exchange(0xffffffffu, word, __LINE__) + 4 * m, sizeof A);
+    memcpy(&word, &b.x[0], sizeof word);
+    memcpy(B, ks_emu::exchange(0xffffffffu, word, -__LINE__) + 4 * n, sizeof B);
     for (int i = 0; i < 2; i++) {
         double s = c.x[i];
         for (int k = 0; k < 4; k++) s += A[k] * B[4 * i + k];

@@ -127,6 +127,7 @@ void        t_op_init(int argc, char **argv);
 const char *t_op_backend(void); /* "cpu", "cuda" or "emu" */
 /* A context of the chosen backend, for tests' own checks. Ends the test on failure. */
 ks_ctx *t_op_ctx(int threads);
+ks_ctx *t_open(const char *backend, int threads); /* of any backend, e.g. the CPU to compare with */
 /* Runs the nine checks. Exits with 77 when the op has no slot on this backend. */
 void t_op_check(const t_op *op, t_report *out);
 

@@ -26,7 +26,6 @@ typedef struct run {
 } run;
 
 _Noreturn void t_die(const char *what);
-ks_ctx        *t_open(const char *backend, int threads);
 double         t_random(uint64_t *state); /* -1..1 */
 void           t_round(t_type type, double *x, int64_t n);
 

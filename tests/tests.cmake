@@ -48,6 +48,7 @@ function(ks_add_cuda_test short src)
     add_executable(emu_test_${short} ${src} tests/emu/register.c) # not in the library: only a weak reference asks for it
     target_link_libraries(emu_test_${short} PRIVATE ks_op_driver ks_emu)
     target_include_directories(emu_test_${short} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(emu_test_${short} PRIVATE KS_EMU)
     set_target_properties(emu_test_${short} PROPERTIES LINKER_LANGUAGE CXX)
     ks_add_test(op.${short}.emu emu_test_${short} "op;emu" 600 emu)
   endif()

@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
         .adj    = adj,
         .bad    = bad,
         .n_bad  = 2,
-        .in     = {{.name = "F", .diff = 1, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
+        .in     = {{.name = "F", .diff = 1, .tol = 1e-12 /* over gaps of 0.3 Ha */, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
         .out = {{.name = "C", .tol = INFINITY}, {.name = "eps", .tol = 1e-12}, {.name = "P", .diff = 1, .tol = 1e-11}}};
     ks_ctx *ctx;
     t_op_init(argc, argv);

@@ -34,8 +34,6 @@ void      ks_cuda_graph_close(void *state, void *graph);
 int       ks_cuda_n_branch(void *state);
 ks_status ks_cuda_branch(void *state, int branch);
 ks_status ks_cuda_join(void *state);
-struct ks_cuda;
-ks_status ks_cuda_scratch(struct ks_cuda *cu, int64_t n, size_t size, void **out);
 
 /* cuda/ops/grid.cu, rho.cu, xc.cu */
 ks_status ks_grid_bytes_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame);

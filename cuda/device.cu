@@ -43,9 +43,6 @@ struct ks_cuda_impl {
     cudaStream_t piece_stream; /* whose copies it holds */
 
     unsigned long long *fault_seen; /* pinned: what sync has taken */
-
-    void  *scratch;
-    size_t scratch_bytes;
 };
 
 typedef struct cuda_fetch {
@@ -191,7 +188,6 @@ extern "C" void ks_cuda_close(void *state) {
         if (c->fork) (void)cudaEventDestroy(c->fork);
         (void)cudaFreeHost(c->ring);
         (void)cudaFreeHost(c->fault_seen);
-        (void)cudaFree(c->scratch);
         (void)cudaFree(cu->fault);
         (void)cudaGetLastError();
         KS_FREE(cu->impl);
@@ -229,24 +225,6 @@ extern "C" int64_t ks_cuda_memory(void *state) {
     size_t free_bytes = 0, total = 0;
     (void)state;
     return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? (int64_t)free_bytes : 0;
-}
-
-extern "C" ks_status ks_cuda_scratch(ks_cuda *cu, int64_t n, size_t size, void **out) {
-    ks_status            st    = KS_OK;
-    struct ks_cuda_impl *c     = cu->impl;
-    int64_t              bytes = 0;
-    *out                       = NULL;
-    KS_TRY(ks_mul_i64(n, (int64_t)size, &bytes));
-    if ((size_t)bytes > c->scratch_bytes) {
-        KS_CUDA_CHECK(cudaFree(c->scratch)); /* waits for the kernels that use it */
-        c->scratch       = NULL;
-        c->scratch_bytes = 0;
-        KS_TRY(ks_cuda_alloc(cu, (size_t)bytes, &c->scratch));
-        c->scratch_bytes = (size_t)bytes;
-    }
-    *out = c->scratch;
-done:
-    return st;
 }
 
 /* Room for at most `want` bytes in the current piece, or in the next one when that is used up or another stream's. */

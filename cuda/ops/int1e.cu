@@ -16,7 +16,7 @@
  * Shells, pair lists and the Boys rows are copied to the device when a system is met for the first time and kept until
  * the context closes. A system is recognised by what its tables contain, because its address may be used again.
  *
- * Budget, uracil def2-SVP: 1,830 shell pairs, 6,786 primitive pairs, 81,432 times a nucleus: 11 + 3 MFLOP for R and E
+ * Budget, uracil def2-SVP: 1,830 shell pairs, 6,902 primitive pairs, 82,824 times a nucleus: 11 + 3 MFLOP for R and E
  * and 0.5 MB written, so nothing is near a limit of the machine: what counts is the length of the chains, 7 rounds of about
  * 3 us of latency for (5 primitives | 5 primitives): 0.02 ms for one frame, 0.1 ms for 64. Once per geometry, beside a few
  * ms of two-electron integrals. 252 registers (sm_90), no spills. Measured: none yet. */

@@ -26,8 +26,9 @@
  * Budget, uracil, a frame and density: 561 blocks (B = 1: 4.25 a SM; the largest come first). Bytes: 308 MB of the store,
  * up to 1/8 more where pieces of 256 bytes begin within a sector, 2 x 20 MB of Y_jl and 2 x 5 MB of X: 395 MB, 0.092 ms.
  * 6 multiply-adds a value, 0.46 GFLOP: 0.014 ms; about 20 issue slots a value and warp (multiply-adds 12, reduction 5,
- * loads 3) of the 42 that the memory leaves. Sums: 0.005 ms. 128 registers (sm_90;
- * two densities 255), no spills. Measured: none yet. */
+ * loads 3) of the 42 that the memory leaves. Sums: 0.005 ms. A frame alone is held up by its largest blocks, 85 steps of
+ * a warp, each a memory latency and four warps' turns, about 0.1 ms. 128 registers on sm_90 (two densities: 255), no
+ * spills. Measured: none yet. */
 #include "integrals_cuda.cuh"
 #include "core/lane.h"
 
@@ -358,6 +359,7 @@ static ks_status jk_run(ks_ctx *ctx, const ks_eri_cuda *e, int64_t n_frame, cons
     if (n_at_once > n_frame) n_at_once = n_frame;
     if (n_at_once > MOST / n_dm) n_at_once = MOST / n_dm;
     if (n_at_once < 1) n_at_once = 1;
+    n_at_once = (n_frame - 1) / ((n_frame - 1) / n_at_once + 1) + 1; /* groups of one size */
     KS_CHECK(n_dm <= MOST, KS_ERR_UNSUPPORTED, "jk on backend cuda: %lld densities, limit %d", (long long)n_dm, MOST);
     KS_TRY(KS_TAKE(arena, part, n_at_once * n_dm * s.item));
     if (J) KS_TRY(KS_TAKE(arena, sj, n_at_once * n_dm * nn));

@@ -166,6 +166,27 @@ static void test_slots(void) {
     ks_ctx_destroy(&one);
 }
 
+/* Bytes as open takes them; a pool that cannot fit is refused with numbers, and nothing is lost. */
+static void test_memory(void) {
+    ks_ctx *ctx   = t_op_ctx(1);
+    ks_eri *eri   = NULL;
+    int64_t bytes = 0;
+    int_data_open("water", &data);
+    const int64_t n_pair = data.n_ao * (data.n_ao + 1) / 2;
+    T_OK(ks_eri_bytes(ctx, data.sys, &bytes));
+    T_CHECK(bytes > 0 && bytes % 64 == 0, "%lld bytes", (long long)bytes);
+    if (!ks_ctx_is_host(ctx)) { /* the pair square */
+        T_CHECK(bytes == n_pair * ((n_pair + 15) / 16 * 16) * 8, "%lld bytes", (long long)bytes);
+        T_ERR(ks_eri_create(ctx, data.sys, ks_mem_available(ctx) / bytes + 1, &eri), KS_ERR_NOMEM);
+        T_CHECK(!eri && strstr(ks_error_message(), "GB are left"), "%s", ks_error_message());
+        ks_error_clear();
+    }
+    T_OK(ks_eri_create(ctx, data.sys, 0, &eri));
+    ks_eri_destroy(&eri);
+    int_data_close(&data);
+    ks_ctx_destroy(&ctx);
+}
+
 /* K by definition from stored values, so that a wrong weight of a diagonal cannot hide: all (ik|jl) D_kl of the hard set. */
 static void test_definition(void) {
     ks_ctx *ctx = t_op_ctx(1);
@@ -200,6 +221,7 @@ int main(int argc, char **argv) {
     t_op_init(argc, argv);
     run("water");
     test_slots();
+    test_memory();
     if (strcmp(t_op_backend(), "emu")) { /* minutes there, for what test_eri_class and test_jk_store show */
         run("hcn");
         run("hard");

@@ -17,8 +17,8 @@
  *   eri_ps   (ps|ps) .. (dp|ps)   606,000   1.81    72      86     34   47  the same, fp64, HBM
  *   eri_pp   (pp|pp) .. (ds|ds)   109,000   1.28    51      38     14   19  fp64 (R is made for three parts)
  *   eri_dp   (dp|pp) .. (dp|dp)    87,000   1.05    42     117     28   39  shared-memory reads of R
- *   eri_dd   (dd|ps) .. (dd|dd)    46,000   0.52    21      54     19   27  the same
- * Sum of the largest: 0.45 ms; expected 0.6 to 0.8 ms a frame in batches of 16 and more. A single frame is bound by the
+ *   eri_dd   (dd|ps) .. (dd|dd)    46,000   0.52    21      62     19   27  the same
+ * Sum of the largest: 0.46 ms; expected 0.6 to 0.8 ms a frame in batches of 16 and more. A single frame is bound by the
  * latency of its largest tiles, up to 625 primitive quartets one after the other: about 1 ms. Measured: none yet.
  * Scratch: 1.5 MB a frame. Registers and shared memory of each kernel: tests/gpu/kernels.sh; none spills. */
 #include "eri_cuda.cuh"

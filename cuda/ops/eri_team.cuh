@@ -6,10 +6,11 @@
  * every warp contracts R with the terms of its function, applies the bra coefficients and adds to its columns of V.
  *
  * The contraction is bound by shared memory: 8 bytes a lane for each product would keep the multipliers at a quarter of
- * their rate. For ps, pp and ds kets each R_k is read once, in order of k, and used for all terms m with k = h + m, acc
- * and the coefficients of the function being in registers: 1.3 to 2.2 times fewer reads. That takes one body for each
- * function, chosen by the warp. For dp and dd kets (15 and 25 functions, minutes of compilation for 30 us a frame of
- * uracil) a bit mask selects among bodies for each term, which serve all functions. */
+ * their rate. For (dp|pp) and (dp|ds) each R_k is read once, in order of k, and used for all terms m with k = h + m, acc
+ * and the coefficients of the function being in registers: 1.7 and 2.0 times fewer reads. That takes one body for each
+ * function, chosen by the warp. The other classes have a bit mask that selects among bodies for each term, which serve
+ * all functions: bodies for each of 15 or 25 functions would take minutes to compile and save 40 us a frame of uracil,
+ * and next to the 35 sums of a dd bra the coefficients do not fit into the registers. */
 #ifndef KS_ERI_TEAM_CUH
 #define KS_ERI_TEAM_CUH
 #include "eri_cuda.cuh"
@@ -144,7 +145,8 @@ static __global__ void __launch_bounds__(NM *(2 * KS_CLASS_LB(CK) + 1) * KS_WARP
                 for (int h = 0; h < NH; h++) acc[0][h] = 0.0;
                 for (int s = 0; s < NR && s0 + s < n; s++) {
                     const double *coef = ket_record + (s0 + s) * KET_STEP + (KS_ERI_GEOM + first) * KS_WARP;
-                    if constexpr (CK < 4) ks_eri_add_function<LB, CK, 0>(f, coef, R + s * R_STEP + lane, acc[0]);
+                    if constexpr (CB < 5 && CK < 4)
+                        ks_eri_add_function<LB, CK, 0>(f, coef, R + s * R_STEP + lane, acc[0]);
                     else ks_eri_add_terms<LB, LK>(mask, coef, R + s * R_STEP + lane, acc[0]);
                 }
                 ks_eri_bra_sign<LB>(acc[0]);

@@ -108,8 +108,8 @@ static void golden(const t_case *c, double *const in[], double *const ref[]) {
     }
 }
 
-/* 42: two tiles of l, rows without edges and rows with (jk.cu, load_values). Tolerance relative to the largest element: n^2
- * products of random sign, 1,764 at n = 42; measured 4e-15. */
+/* 42: two tiles of l, rows without edges and rows with (jk.cu, load_values). Tolerance: that of a sum of 256 terms, of the
+ * largest element, which has n^2 products of random sign, 1,764 at n = 42; measured 4e-15. */
 static const t_op op = {
     .name   = "jk_store",
     .flags  = T_LINEAR | T_NOT_ON_CPU,
@@ -122,8 +122,8 @@ static const t_op op = {
     .fwd    = fwd,
     .adj    = adj,
     .golden = golden,
-    .in     = {{.name = "D", .diff = 1, .project = symmetrise, .tol = TOL_SUM(256)}},
-    .out    = {{.name = "J", .diff = 1, .tol = TOL_SUM(256)}, {.name = "K", .diff = 1, .tol = TOL_SUM(256)}}};
+    .in     = {{.name = "D", .diff = 1, .project = symmetrise, .tol = 64 * TOL_EPS}},
+    .out    = {{.name = "J", .diff = 1, .tol = 64 * TOL_EPS}, {.name = "K", .diff = 1, .tol = 64 * TOL_EPS}}};
 
 /* A frame or a density alone, J or K alone: the bits of all together. */
 static void test_alone(int64_t n) {

@@ -322,25 +322,29 @@ done:
     return st;
 }
 
-/* The backend's own product, eight of order 1024, and a linear combination over arrays that grow until it takes 2 ms. */
+/* The backend's own operations, at sizes that grow until a run takes 2 ms: eight matrix products, of order 1024 at most,
+ * and a linear combination. */
 static ks_status device_peak(ks_ctx *ctx, double *gflops, double *gbytes) {
     ks_status     st    = KS_OK;
-    const int64_t order = 1024, n_mat = 8, most = (int64_t)1 << 27;
-    int64_t       len = (int64_t)1 << 16;
-    double       *a = NULL, *out = NULL, best = 1e30;
-    KS_TRY(ks_mem_alloc(ctx, (size_t)(n_mat * order * order) * sizeof(double), (void **)&a));
-    KS_TRY(ks_mem_alloc(ctx, (size_t)(n_mat * order * order) * sizeof(double), (void **)&out));
-    KS_TRY(ks_mem_zero(ctx, a, (size_t)(n_mat * order * order) * sizeof(double)));
-    const ks_mats m = ks_mats_dense(a, order, order);
-    for (int k = 0; k < 3; k++) {
-        KS_TRY(ks_sync(ctx));
-        const double t = ks_wall_seconds();
-        KS_TRY(ks_gemm(ctx, n_mat, 0, 0, order, order, order, 1, m, m, 0, out));
-        KS_TRY(ks_sync(ctx));
-        best = fmin(best, ks_wall_seconds() - t);
+    const int64_t n_mat = 8, most_order = 1024, most_len = (int64_t)1 << 27;
+    double       *a = NULL, *out = NULL, best = 0;
+    KS_TRY(ks_mem_alloc(ctx, (size_t)(n_mat * most_order * most_order) * sizeof(double), (void **)&a));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)(n_mat * most_order * most_order) * sizeof(double), (void **)&out));
+    KS_TRY(ks_mem_zero(ctx, a, (size_t)(n_mat * most_order * most_order) * sizeof(double)));
+    for (int64_t order = 128; best < 2e-3 && order <= most_order; order *= 2) {
+        const ks_mats m = ks_mats_dense(a, order, order);
+        best            = 1e30;
+        for (int k = 0; k < 3; k++) {
+            KS_TRY(ks_sync(ctx));
+            const double t = ks_wall_seconds();
+            KS_TRY(ks_gemm(ctx, n_mat, 0, 0, order, order, order, 1, m, m, 0, out));
+            KS_TRY(ks_sync(ctx));
+            best = fmin(best, ks_wall_seconds() - t);
+        }
+        *gflops = 1e-9 * 2.0 * (double)(n_mat * order * order * order) / best;
     }
-    *gflops = 1e-9 * 2.0 * (double)(n_mat * order * order * order) / best;
-    for (best = 0; best < 2e-3 && len <= most; len *= 4) {
+    best = 0;
+    for (int64_t len = (int64_t)1 << 14; best < 2e-3 && len <= most_len; len *= 4) {
         ks_mem_free(ctx, (void **)&a);
         ks_mem_free(ctx, (void **)&out);
         KS_TRY(ks_mem_alloc(ctx, (size_t)len * sizeof(double), (void **)&a));

@@ -236,7 +236,8 @@ do_bench() {
 write_status() {
     local commit gpu
     commit=$("$program" doctor 2>/dev/null | sed -n 's/^ksgrad .*(git \(.*\)).*/\1/p')
-    gpu=$("$program" doctor 2>/dev/null | sed -n 's/^backend  *cuda, *//p')
+    gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1 | sed 's/, /, driver /')
+    [ -n "$gpu" ] || gpu="GPU unnamed (no nvidia-smi)"
     awk -F'\t' -v names="$(names | paste -sd' ')" -v commit="$commit" -v gpu="$gpu" -v date="$(date -u +%F)" -v blank="$blank" '
         function cell(s, n, w) { return (s, n, w) in result ? result[s, n, w] : s == "tests" ? "not run on a GPU yet" : "not run" }
         function num(x, f) { return x ~ /^-?[0-9]/ ? sprintf(f, x) : "-" }

@@ -143,8 +143,7 @@ ks_status ks_chol_solve_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, int64_t m, c
                              double *x);
 ks_status ks_combine_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, int n_term, const ks_term *term, int add,
                           double *out);
-ks_status ks_scatter_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index,
-                          double *pool);
+ks_status ks_scatter_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, const double *x, const int32_t *index, double *pool);
 ks_status ks_dot_cuda(ks_ctx *ctx, int64_t n_mat, int64_t len, double alpha, ks_mats a, ks_mats b, int add, double *out,
                       int64_t out_stride);
 ks_status ks_sym_cuda(ks_ctx *ctx, int64_t n_mat, int64_t n, double alpha, double sign, const double *a, int add,

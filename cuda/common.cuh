@@ -20,8 +20,8 @@ typedef struct ks_cuda {
     cublasHandle_t     blas;   /* host pointer mode, its workspace set by device.cu: capturable, repeatable */
     cusolverDnHandle_t solver; /* deterministic mode */
     int                n_sm;
-    int                sync;   /* KS_CUDA_SYNC=1: wait after every launch, so that an error is reported where it happens */
-    unsigned long long *fault; /* device: see ks_fault_raise */
+    int sync; /* KS_CUDA_SYNC=1: wait after every launch, so that an error is reported where it happens */
+    unsigned long long    *fault; /* device: see ks_fault_raise */
     struct ks_cuda_impl   *impl;  /* device.cu */
     struct ks_int1e_cache *int1e; /* int1e.cu: tables of the systems met so far */
 } ks_cuda;

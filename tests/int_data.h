@@ -103,8 +103,7 @@ static inline void int_data_get(ks_ctx *ctx, int64_t n, const double *p, double 
 
 static inline double max_diff(int64_t n, const double *a, const double *b) {
     double m = 0.0;
-    for (int64_t i = 0; i < n; i++)
-        m = t_worse(m, fabs(a[i] - b[i]));
+    for (int64_t i = 0; i < n; i++) m = t_worse(m, fabs(a[i] - b[i]));
     return m;
 }
 #endif

@@ -16,35 +16,35 @@ static inline int t_close(double a, double b, double atol, double rtol) {
 /* The larger of two errors; NaN is the largest and stays (fmax, and a comparison that is false for NaN, lose it). */
 static inline double t_worse(double worst, double x) { return isnan(worst) || x <= worst ? worst : x; }
 
-#define T_CHECK(cond, ...)                                              \
-    do {                                                                \
-        ks_t_run++;                                                     \
-        if (!(cond)) {                                                  \
-            ks_t_bad++;                                                 \
-            printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #cond);       \
-            printf(__VA_ARGS__);                                        \
-            printf("\n");                                               \
-        }                                                               \
+#define T_CHECK(cond, ...)                                                                                             \
+    do {                                                                                                               \
+        ks_t_run++;                                                                                                    \
+        if (!(cond)) {                                                                                                 \
+            ks_t_bad++;                                                                                                \
+            printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #cond);                                                      \
+            printf(__VA_ARGS__);                                                                                       \
+            printf("\n");                                                                                              \
+        }                                                                                                              \
     } while (0)
-#define T_CLOSE(a, b, atol, rtol)                                                                          \
-    do {                                                                                                   \
-        const double a_ = (a), b_ = (b);                                                                   \
-        T_CHECK(t_close(a_, b_, (atol), (rtol)), "%.17g against %.17g, difference %.3g", a_, b_, a_ - b_); \
+#define T_CLOSE(a, b, atol, rtol)                                                                                      \
+    do {                                                                                                               \
+        const double a_ = (a), b_ = (b);                                                                               \
+        T_CHECK(t_close(a_, b_, (atol), (rtol)), "%.17g against %.17g, difference %.3g", a_, b_, a_ - b_);             \
     } while (0)
 /* A ks_status that must be KS_OK; anything else ends the test. */
-#define T_OK(expr)                                                                                  \
-    do {                                                                                            \
-        ks_t_run++;                                                                                 \
-        if ((expr) != KS_OK) {                                                                      \
-            printf("FAIL %s:%d %s\n%s\n", __FILE__, __LINE__, #expr, ks_error_trace());             \
-            exit(1);                                                                                \
-        }                                                                                           \
+#define T_OK(expr)                                                                                                     \
+    do {                                                                                                               \
+        ks_t_run++;                                                                                                    \
+        if ((expr) != KS_OK) {                                                                                         \
+            printf("FAIL %s:%d %s\n%s\n", __FILE__, __LINE__, #expr, ks_error_trace());                                \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 /* A ks_status that must be this error. */
-#define T_ERR(expr, code)                                                                              \
-    do {                                                                                               \
-        const ks_status s_ = (expr);                                                                   \
-        T_CHECK(s_ == (code), "got '%s', expected '%s'", ks_status_text(s_), ks_status_text(code));    \
+#define T_ERR(expr, code)                                                                                              \
+    do {                                                                                                               \
+        const ks_status s_ = (expr);                                                                                   \
+        T_CHECK(s_ == (code), "got '%s', expected '%s'", ks_status_text(s_), ks_status_text(code));                    \
     } while (0)
 
 /* The verdict: exit code of main. */

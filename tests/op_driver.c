@@ -206,8 +206,8 @@ void t_run_cotangent(run *r, uint64_t trial) {
 static void poison(ks_ctx *ctx, ks_arena *a) {
     static unsigned char ones[1 << 16];
     const size_t         piece = sizeof ones, size = ks_arena_reserved(a);
-    const ks_arena_mark m = ks_arena_get_mark(a);
-    void               *p = NULL;
+    const ks_arena_mark  m = ks_arena_get_mark(a);
+    void                *p = NULL;
     memset(ones, 0xff, sizeof ones);
     for (size_t done = 0; done + 8 * piece <= size; done += piece)
         if (ks_arena_take(a, (int64_t)piece, 1, &p) == KS_OK) {
@@ -223,7 +223,7 @@ static int arena_is_at(const ks_arena *a, ks_arena_mark m) {
 }
 
 static void before_call(run *r) {
-    ks_ctx *ctx = r->c.ctx;
+    ks_ctx *ctx  = r->c.ctx;
     r->mark      = ks_arena_get_mark(ks_ctx_scratch(ctx));
     r->host_mark = ks_arena_get_mark(ks_ctx_host_scratch(ctx));
     poison(ctx, ks_ctx_scratch(ctx));
@@ -234,8 +234,7 @@ static void before_call(run *r) {
 
 static void after_call(run *r) {
     r->allocs = ks_alloc_count() - r->alloc_before;
-    if (!arena_is_at(ks_ctx_scratch(r->c.ctx), r->mark) ||
-        !arena_is_at(ks_ctx_host_scratch(r->c.ctx), r->host_mark))
+    if (!arena_is_at(ks_ctx_scratch(r->c.ctx), r->mark) || !arena_is_at(ks_ctx_host_scratch(r->c.ctx), r->host_mark))
         r->scratch_kept = 1;
     ks_arena_release(ks_ctx_host_scratch(r->c.ctx), r->host_mark);
     ks_arena_release(ks_ctx_scratch(r->c.ctx), r->mark);

@@ -56,13 +56,13 @@
 enum { T_MAX_ARG = 12 };
 typedef enum t_type { T_F64, T_F32, T_I32 } t_type;
 enum {
-    T_LINEAR          = 1,  /* jointly linear in the differentiable inputs */
-    T_NOISY           = 2,  /* h is the op's own; order is checked only with order_h set */
-    T_ALLOCATES       = 4,  /* may allocate in every call (not for ops of the step loop) */
-    T_NO_NULL_BAR     = 8,  /* the adjoint takes no NULL cotangent outputs */
-    T_NOT_REPEATABLE  = 16, /* may differ from run to run; say why */
+    T_LINEAR           = 1,  /* jointly linear in the differentiable inputs */
+    T_NOISY            = 2,  /* h is the op's own; order is checked only with order_h set */
+    T_ALLOCATES        = 4,  /* may allocate in every call (not for ops of the step loop) */
+    T_NO_NULL_BAR      = 8,  /* the adjoint takes no NULL cotangent outputs */
+    T_NOT_REPEATABLE   = 16, /* may differ from run to run; say why */
     T_THREAD_DEPENDENT = 32, /* bits may depend on the thread count; say why */
-    T_NOT_ON_CPU       = 64 /* a kernel that the CPU backend has in another form: .golden compares with that */
+    T_NOT_ON_CPU       = 64  /* a kernel that the CPU backend has in another form: .golden compares with that */
 };
 
 typedef struct t_op   t_op;
@@ -72,11 +72,11 @@ typedef struct t_case t_case;
 typedef struct t_arg {
     const char *name; /* NULL ends the list */
     t_type      type;
-    int         diff;        /* input: has a cotangent output; output: has a cotangent */
-    int         may_vanish;  /* the derivative may be zero everywhere at the main size */
-    double      lo, hi;      /* inputs: uniform range, -1..1 when both are 0 */
-    double      scale;       /* inputs: unit of the steps h, 1 when 0 */
-    double      tol;         /* outputs: see tol_row.value. Inputs: the same for their cotangent */
+    int         diff;                            /* input: has a cotangent output; output: has a cotangent */
+    int         may_vanish;                      /* the derivative may be zero everywhere at the main size */
+    double      lo, hi;                          /* inputs: uniform range, -1..1 when both are 0 */
+    double      scale;                           /* inputs: unit of the steps h, 1 when 0 */
+    double      tol;                             /* outputs: see tol_row.value. Inputs: the same for their cotangent */
     void (*fill)(const t_case *c, double *x);    /* inputs: instead of lo..hi; x arrives with random numbers in -1..1 */
     void (*project)(const t_case *c, double *x); /* inputs: makes values and directions valid, e.g. symmetric */
     int no_null; /* the cotangent of this input may not be NULL (T_NO_NULL_BAR for one argument) */
@@ -106,8 +106,8 @@ struct t_op {
     void (*golden)(const t_case *c, double *const in[], double *const ref[]); /* ref[k] NaN: not compared */
     ks_status (*bad)(t_case *c, int k, void *const in[], void *const out[]);  /* 0 <= k < n_bad */
     int    n_bad;
-    int    trials;    /* random pairs, default 3 */
-    int    max_fault; /* largest N of the failing allocation, default 100 */
+    int    trials;                                       /* random pairs, default 3 */
+    int    max_fault;                                    /* largest N of the failing allocation, default 100 */
     double h[3], order_h[3], grad_tol, dot_tol, planted; /* 0: the rows of tol.h */
 };
 

@@ -20,7 +20,9 @@
 enum { KS_PAIR_ALIGN = 16 /* doubles; rows of the store */ };
 
 static inline int64_t ks_pair_count(int64_t n_ao) { return n_ao * (n_ao + 1) / 2; }
-static inline int64_t ks_pair_ld(int64_t n_pair) { return (n_pair + KS_PAIR_ALIGN - 1) / KS_PAIR_ALIGN * KS_PAIR_ALIGN; }
+static inline int64_t ks_pair_ld(int64_t n_pair) {
+    return (n_pair + KS_PAIR_ALIGN - 1) / KS_PAIR_ALIGN * KS_PAIR_ALIGN;
+}
 /* i, j: places, in any order */
 static __host__ __device__ inline int64_t ks_pair_index(int64_t i, int64_t j) {
     return i >= j ? i * (i + 1) / 2 + j : j * (j + 1) / 2 + i;

@@ -21,7 +21,8 @@ typedef struct ks_arena_mark {
 
 KS_NODISCARD ks_status ks_arena_create(const char *name, size_t first_chunk_bytes, ks_arena **out);
 /* The same in backend memory of ctx (NULL: host memory); the arena must go before the context. */
-KS_NODISCARD ks_status ks_arena_create_on(struct ks_ctx *ctx, const char *name, size_t first_chunk_bytes, ks_arena **out);
+KS_NODISCARD ks_status ks_arena_create_on(struct ks_ctx *ctx, const char *name, size_t first_chunk_bytes,
+                                          ks_arena **out);
 void                   ks_arena_destroy(ks_arena **arena);
 
 /* n elements of size bytes, uninitialised (NaN-filled in debug builds). Overflow is KS_ERR_ARG. */

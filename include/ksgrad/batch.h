@@ -33,7 +33,7 @@ typedef struct ks_tensors {
     /* per slot; backend memory */
     double  *pos;               /* (cap, n_atom, 3) */
     double  *e_nuc;             /* (cap) */
-    int32_t *n_occ;               /* (cap, n_spin) occupied orbitals */
+    int32_t *n_occ;             /* (cap, n_spin) occupied orbitals */
     double  *S, *T, *V, *hcore; /* (cap, n, n) */
     double  *dip;               /* (cap, 3, n, n) */
     double  *S_half, *X;        /* (cap, n, n) S^1/2 and X = S^-1/2 (Loewdin) */
@@ -53,7 +53,8 @@ static inline double ks_method_occ(const ks_method *method) { return 2.0 / metho
 KS_NODISCARD ks_status ks_tensors_create(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t capacity,
                                          ks_tensors **out);
 void                   ks_tensors_destroy(ks_tensors **tensors);
-KS_NODISCARD ks_status ks_tensors_bytes(ks_ctx *ctx, const ks_system *sys, const ks_method *method, int64_t *bytes_per_slot);
+KS_NODISCARD ks_status ks_tensors_bytes(ks_ctx *ctx, const ks_system *sys, const ks_method *method,
+                                        int64_t *bytes_per_slot);
 /* Fills slots from pos (n_frame, n_atom, 3) and charge (n_frame); slot, pos and charge are host memory; charge NULL:
  * neutral. An odd number of electrons is KS_ERR_UNSUPPORTED (open shells are not there yet). Geometries are uploaded,
  * everything else is made where the backend is; nothing waits. */

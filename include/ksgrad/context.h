@@ -28,7 +28,7 @@ const char *ks_ctx_backend(const ks_ctx *ctx); /* "cpu" or "cuda" */
 int         ks_ctx_threads(const ks_ctx *ctx);
 const char *ks_cpu_isa(void); /* "avx512", "avx2" or "base": what the lane kernels run as (KSGRAD_ISA lowers it) */
 
-int         ks_ctx_is_host(const ks_ctx *ctx); /* 1: backend memory is host memory and may be read in place */
+int ks_ctx_is_host(const ks_ctx *ctx); /* 1: backend memory is host memory and may be read in place */
 
 /* Backend memory, 64-byte aligned. bytes == 0 gives NULL. The pointer is released by ks_mem_free. Every array of an
  * op is backend memory unless its contract says host, index arrays (slots, occupations, masks) included. */

@@ -16,14 +16,14 @@ extern "C" {
 #define KS_AU_DEBYE 2.541746473
 
 typedef struct ks_frames {
-    char    *source;          /* path it was read from */
+    char    *source; /* path it was read from */
     int64_t  n_frame;
-    int64_t *atom_off;        /* (n_frame + 1): atoms of frame f are atom_off[f] .. atom_off[f+1]-1 */
-    int32_t *Z;               /* (n_atom_total) nuclear charges */
-    double  *pos;             /* (n_atom_total, 3) bohr */
-    int32_t *charge;          /* (n_frame) total charge, 0 unless the file says so */
-    double  *external_energy; /* (n_frame) as stored in the file, or NULL */
-    double  *external_force;  /* (n_atom_total, 3) as stored, or NULL */
+    int64_t *atom_off;          /* (n_frame + 1): atoms of frame f are atom_off[f] .. atom_off[f+1]-1 */
+    int32_t *Z;                 /* (n_atom_total) nuclear charges */
+    double  *pos;               /* (n_atom_total, 3) bohr */
+    int32_t *charge;            /* (n_frame) total charge, 0 unless the file says so */
+    double  *external_energy;   /* (n_frame) as stored in the file, or NULL */
+    double  *external_force;    /* (n_atom_total, 3) as stored, or NULL */
     char     external_unit[32]; /* of the energies: "kcal/mol", "eV", ... or "unknown" */
 } ks_frames;
 

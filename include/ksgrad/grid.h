@@ -28,30 +28,32 @@ KS_NODISCARD ks_status ks_grid_create(ks_ctx *ctx, const ks_system *sys, int lev
 void                   ks_grid_destroy(ks_grid **grid);
 /* pos (B, n_atom, 3) -> points, weights, and on the CPU block order and AO lists of the slots (distinct). Atoms that
  * coincide or are not finite: KS_ERR_DATA on the CPU, NaN weights of that frame on CUDA. */
-KS_NODISCARD ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot, const double *pos);
+KS_NODISCARD ks_status ks_grid_build(ks_ctx *ctx, ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                                     const double *pos);
 /* Points (n, 3) and weights (n) of one slot in PySCF's unsorted order (host memory), for tests and inspection. */
 KS_NODISCARD ks_status ks_grid_export(ks_ctx *ctx, const ks_grid *grid, int32_t slot, double *xyz, double *weight);
 
 /* rho pair (linear). Features of the slot's points in internal order: feat (B, n_feat4, n_grid) with n_feat4 = 1
  * (family LDA: rho) or 4 (GGA: rho, d rho/dx, /dy, /dz).  fwd overwrites; adj adds the symmetric matrix
  * P_bar += sum_g sum_f feat_bar[f][g] d feat[f][g] / dP (symmetrised). */
-KS_NODISCARD ks_status ks_rho_fwd(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
-                                  const double *P, double *feat);
-KS_NODISCARD ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame, const int32_t *slot,
-                                  const double *feat_bar, double *P_bar);
+KS_NODISCARD ks_status ks_rho_fwd(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame,
+                                  const int32_t *slot, const double *P, double *feat);
+KS_NODISCARD ks_status ks_rho_adj(ks_ctx *ctx, const ks_grid *grid, ks_xc_family family, int64_t n_frame,
+                                  const int32_t *slot, const double *feat_bar, double *P_bar);
 /* Weights in internal order, (B, n_grid): what feat_bar is built with. */
-KS_NODISCARD ks_status ks_grid_weights(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot, double *weight);
+KS_NODISCARD ks_status ks_grid_weights(ks_ctx *ctx, const ks_grid *grid, int64_t n_frame, const int32_t *slot,
+                                       double *weight);
 
 /* One fused pass over the grid: exc (B), n_elec (B) and Vxc (B, n, n), all overwritten; NULL: not wanted.
  * C_occ (B, n, occ->max) row-major, whose occupied columns give P = 2 C C^T, is a faster route to the density for
  * idempotent P; NULL: the dense P is used. P is needed only when C_occ is NULL. family NONE gives zeros. */
-KS_NODISCARD ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
-                                  const double *P, const double *C_occ, const ks_occ *occ, double *exc,
-                                  double *n_elec, double *Vxc);
+KS_NODISCARD ks_status ks_vxc_fwd(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame,
+                                  const int32_t *slot, const double *P, const double *C_occ, const ks_occ *occ,
+                                  double *exc, double *n_elec, double *Vxc);
 /* Hessian of Exc at P applied to M (both symmetric), which is also the adjoint of Vxc[P]:
  * KM (B, n, n) += Kxc[P](M). */
-KS_NODISCARD ks_status ks_vxc_adj(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame, const int32_t *slot,
-                                  const double *P, const double *M, double *KM);
+KS_NODISCARD ks_status ks_vxc_adj(ks_ctx *ctx, const ks_grid *grid, const ks_xc *xc, int64_t n_frame,
+                                  const int32_t *slot, const double *P, const double *M, double *KM);
 
 #ifdef __cplusplus
 }

@@ -37,7 +37,8 @@ KS_NODISCARD ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_op
 KS_NODISCARD ks_status ks_grad_norm(ks_ctx *ctx, ks_params *params, double *norm);
 
 /* The two array ops below it; x, p, g, m, v: (n) in `precision`. */
-/* sum[0] = sum_i x[i]^2 in fp64: partial sums over blocks of 16384 elements, added in order. */
+/* sum[0] = sum_i x[i]^2 in fp64: partial sums over blocks of 16384 elements, added in one order (another one on each
+ * backend). */
 KS_NODISCARD ks_status ks_sum_squares(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, double *sum);
 
 typedef struct ks_adamw_scalars {

@@ -18,8 +18,8 @@ static inline int ks_precision_is_known(ks_precision p) { return p == KS_FP32 ||
 typedef enum ks_init { KS_INIT_ZERO, KS_INIT_ONE, KS_INIT_NORMAL } ks_init;
 
 typedef struct ks_param {
-    char    name[64];    /* dotted, e.g. "block.03.attn.qkv.weight" */
-    int     rank;        /* 1..4 */
+    char    name[64]; /* dotted, e.g. "block.03.attn.qkv.weight" */
+    int     rank;     /* 1..4 */
     int64_t shape[4];
     int64_t offset, size; /* elements in the flat arrays */
     ks_init init;
@@ -28,17 +28,17 @@ typedef struct ks_param {
 } ks_param;
 
 typedef struct ks_params ks_params;
-KS_NODISCARD ks_status ks_params_create(ks_ctx *ctx, ks_precision precision, ks_params **out);
-void                   ks_params_destroy(ks_params **params);
+KS_NODISCARD ks_status   ks_params_create(ks_ctx *ctx, ks_precision precision, ks_params **out);
+void                     ks_params_destroy(ks_params **params);
 /* index: handle of the parameter. Before ks_params_finish only. */
-KS_NODISCARD ks_status ks_params_add(ks_params *params, const char *name, int rank, const int64_t *shape, ks_init init, double init_std,
-                                     int decay, int64_t *index);
+KS_NODISCARD ks_status ks_params_add(ks_params *params, const char *name, int rank, const int64_t *shape, ks_init init,
+                                     double init_std, int decay, int64_t *index);
 /* Allocates the flat arrays and initialises the data from (seed, KS_STREAM_INIT, parameter index, element). */
 KS_NODISCARD ks_status ks_params_finish(ks_params *params, uint64_t seed);
 
 int64_t         ks_params_count(const ks_params *params);
 const ks_param *ks_params_get(const ks_params *params, int64_t index);
-int64_t         ks_params_total(const ks_params *params);  /* elements of a flat array, padding included */
+int64_t         ks_params_total(const ks_params *params);    /* elements of a flat array, padding included */
 int64_t         ks_params_n_scalar(const ks_params *params); /* parameters proper, padding excluded */
 ks_precision    ks_params_precision(const ks_params *params);
 size_t          ks_params_elem_bytes(const ks_params *params);

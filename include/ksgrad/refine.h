@@ -41,7 +41,7 @@ enum { KS_BUILD_MAX = 16 }; /* largest n_build */
 
 typedef struct ks_refine_options {
     ks_refine_kind kind;
-    int            n_build; /* Fock builds; 0: the default: 1 for none (its only value), 3 qpt/qptx/damped, 4 cdiis/anderson */
+    int n_build; /* Fock builds; 0: the default: 1 for none (its only value), 3 qpt/qptx/damped, 4 cdiis/anderson */
 } ks_refine_options;
 
 KS_NODISCARD ks_status ks_refine_kind_parse(const char *name, ks_refine_kind *out);
@@ -60,13 +60,13 @@ KS_NODISCARD ks_status ks_refine_bytes(const ks_refine_options *opt, const ks_sy
 
 /* Views into the ks_refine, valid until its next fwd. Flat batch layouts, backend memory unless said. */
 typedef struct ks_refine_result {
-    const double  *H;       /* the H that the scheme reports */
-    const double  *P;       /* last density (idempotent): the energy's */
-    const double  *F;       /* F[P], the last build */
-    const double  *C, *eps; /* of the Fock-like matrix whose P(.) the last density is */
-    const double  *E;       /* (n_frame) */
-    const double  *gap;     /* (n_frame) smallest HOMO-LUMO gap met, Ha */
-    const double  *mask;    /* (n_frame) 0 where the gap fell below 1e-4 Ha or a value is not finite, else 1 */
+    const double *H;       /* the H that the scheme reports */
+    const double *P;       /* last density (idempotent): the energy's */
+    const double *F;       /* F[P], the last build */
+    const double *C, *eps; /* of the Fock-like matrix whose P(.) the last density is */
+    const double *E;       /* (n_frame) */
+    const double *gap;     /* (n_frame) smallest HOMO-LUMO gap met, Ha */
+    const double *mask;    /* (n_frame) 0 where the gap fell below 1e-4 Ha or a value is not finite, else 1 */
 } ks_refine_result;
 
 /* H0 = F0 + W. want_adj = 0 skips saving. */

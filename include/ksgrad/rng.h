@@ -12,7 +12,14 @@ extern "C" {
 #endif
 
 /* Streams in use; a new consumer gets a new number. */
-enum { KS_STREAM_INIT = 1, KS_STREAM_ORDER = 2, KS_STREAM_SPLIT = 3, KS_STREAM_TEST = 4, KS_STREAM_CHECK = 5, KS_STREAM_POOL = 6 };
+enum {
+    KS_STREAM_INIT  = 1,
+    KS_STREAM_ORDER = 2,
+    KS_STREAM_SPLIT = 3,
+    KS_STREAM_TEST  = 4,
+    KS_STREAM_CHECK = 5,
+    KS_STREAM_POOL  = 6
+};
 
 void   ks_rng_block(uint64_t seed, uint32_t stream, uint32_t step, uint64_t index, uint32_t out[4]);
 double ks_rng_uniform(uint64_t seed, uint32_t stream, uint32_t step, uint64_t index); /* (0, 1), 53 bits */

@@ -10,19 +10,19 @@
 extern "C" {
 #endif
 
-#define KS_STATUS_LIST(X)                                          \
-    X(KS_OK, "ok")                                                 \
-    X(KS_ERR_ARG, "invalid argument")                              \
-    X(KS_ERR_NOMEM, "out of memory")                               \
-    X(KS_ERR_UNSUPPORTED, "not supported")                         \
-    X(KS_ERR_NUMERIC, "non-finite or unconverged value")           \
-    X(KS_ERR_IO, "input/output error")                             \
-    X(KS_ERR_CONFIG, "configuration error")                        \
-    X(KS_ERR_DATA, "data error")                                   \
-    X(KS_ERR_HDF5, "HDF5 error")                                   \
-    X(KS_ERR_LAPACK, "LAPACK error")                               \
-    X(KS_ERR_CUDA, "CUDA error")                                   \
-    X(KS_ERR_COMM, "communication error")                          \
+#define KS_STATUS_LIST(X)                                                                                              \
+    X(KS_OK, "ok")                                                                                                     \
+    X(KS_ERR_ARG, "invalid argument")                                                                                  \
+    X(KS_ERR_NOMEM, "out of memory")                                                                                   \
+    X(KS_ERR_UNSUPPORTED, "not supported")                                                                             \
+    X(KS_ERR_NUMERIC, "non-finite or unconverged value")                                                               \
+    X(KS_ERR_IO, "input/output error")                                                                                 \
+    X(KS_ERR_CONFIG, "configuration error")                                                                            \
+    X(KS_ERR_DATA, "data error")                                                                                       \
+    X(KS_ERR_HDF5, "HDF5 error")                                                                                       \
+    X(KS_ERR_LAPACK, "LAPACK error")                                                                                   \
+    X(KS_ERR_CUDA, "CUDA error")                                                                                       \
+    X(KS_ERR_COMM, "communication error")                                                                              \
     X(KS_ERR_STOPPED, "stopped on request")
 
 typedef enum ks_status {
@@ -63,21 +63,21 @@ ks_status ks_error_raise(ks_status code, const char *file, int line, const char 
 void ks_error_relay(const char *file, int line, const char *func, const char *expr);
 
 /* Both macros need a local `ks_status st` and a label `done`. */
-#define KS_TRY(expr)                                             \
-    do {                                                         \
-        st = (expr);                                             \
-        if (st != KS_OK) {                                       \
-            ks_error_relay(__FILE__, __LINE__, __func__, #expr); \
-            goto done;                                           \
-        }                                                        \
+#define KS_TRY(expr)                                                                                                   \
+    do {                                                                                                               \
+        st = (expr);                                                                                                   \
+        if (st != KS_OK) {                                                                                             \
+            ks_error_relay(__FILE__, __LINE__, __func__, #expr);                                                       \
+            goto done;                                                                                                 \
+        }                                                                                                              \
     } while (0)
 
-#define KS_CHECK(cond, code, ...)                                                  \
-    do {                                                                           \
-        if (!(cond)) {                                                             \
-            st = ks_error_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__); \
-            goto done;                                                             \
-        }                                                                          \
+#define KS_CHECK(cond, code, ...)                                                                                      \
+    do {                                                                                                               \
+        if (!(cond)) {                                                                                                 \
+            st = ks_error_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__);                                    \
+            goto done;                                                                                                 \
+        }                                                                                                              \
     } while (0)
 
 #ifdef __cplusplus

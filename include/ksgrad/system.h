@@ -39,23 +39,23 @@ typedef struct ks_shells {
  * Search order: the name as a path, $KSGRAD_BASIS_PATH, the source tree's datasets/basis, the install's share folder,
  * ../share/ksgrad/basis beside the program. */
 typedef struct ks_basis ks_basis;
-KS_NODISCARD ks_status ks_basis_load(const char *name_or_path, ks_basis **out);
-void                   ks_basis_destroy(ks_basis **basis);
-const char            *ks_basis_name(const ks_basis *basis);
+KS_NODISCARD ks_status  ks_basis_load(const char *name_or_path, ks_basis **out);
+void                    ks_basis_destroy(ks_basis **basis);
+const char             *ks_basis_name(const ks_basis *basis);
 
 typedef struct ks_system {
     int64_t   n_atom;
-    int32_t  *Z;              /* (n_atom) */
-    int64_t   n_electron;     /* of the neutral molecule; charge belongs to the frame */
-    ks_shells basis;          /* the AO basis */
-    ks_shells guess;          /* minao functions with non-zero occupation (contracted ANO functions) */
-    double   *guess_occ;      /* (guess.n_ao) occupation of each */
-    int64_t   n_ao;           /* = basis.n_ao */
-    int32_t  *ao_atom;        /* (n_ao) */
-    int32_t  *ao_l, *ao_m;    /* (n_ao) m as index 0..2l within the shell */
-    int32_t  *ao_kind;        /* (n_ao) network vocabulary: one id per (element, AO within the element's basis) */
-    int64_t   n_ao_kind;      /* vocabulary size over all elements of the basis file that ksgrad supports (H, C, N, O, F) */
-    char      formula[64];    /* Hill order, e.g. "C4H4N2O2" */
+    int32_t  *Z;           /* (n_atom) */
+    int64_t   n_electron;  /* of the neutral molecule; charge belongs to the frame */
+    ks_shells basis;       /* the AO basis */
+    ks_shells guess;       /* minao functions with non-zero occupation (contracted ANO functions) */
+    double   *guess_occ;   /* (guess.n_ao) occupation of each */
+    int64_t   n_ao;        /* = basis.n_ao */
+    int32_t  *ao_atom;     /* (n_ao) */
+    int32_t  *ao_l, *ao_m; /* (n_ao) m as index 0..2l within the shell */
+    int32_t  *ao_kind;     /* (n_ao) network vocabulary: one id per (element, AO within the element's basis) */
+    int64_t   n_ao_kind; /* vocabulary size over all elements of the basis file that ksgrad supports (H, C, N, O, F) */
+    char      formula[64]; /* Hill order, e.g. "C4H4N2O2" */
     char      basis_name[64];
 } ks_system;
 

@@ -34,8 +34,8 @@ const ks_xc           *ks_xc_list(int *n); /* all records */
 /* Pointwise, closed shell, n points. rho, sigma (n); e: energy per volume; v_*: first, f_*: second derivatives of e
  * with respect to rho and sigma. NULL outputs: not wanted. sigma may be NULL for LDA. Overwrites.
  * rho below 1e-16 gives zero everywhere. */
-KS_NODISCARD ks_status ks_xc_eval(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma, double *e,
-                                  double *v_rho, double *v_sigma, double *f_rr, double *f_rs, double *f_ss);
+KS_NODISCARD ks_status ks_xc_eval(ks_ctx *ctx, const ks_xc *xc, int64_t n, const double *rho, const double *sigma,
+                                  double *e, double *v_rho, double *v_sigma, double *f_rr, double *f_rs, double *f_ss);
 
 #ifdef __cplusplus
 }

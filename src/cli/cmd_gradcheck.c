@@ -98,24 +98,26 @@ int ks_cmd_gradcheck(int argc, char **argv) {
         {"plant", 0, KS_OPT_REAL, "X", "multiply the adjoint by 1 + X: shows that the check fails when it should",
          &plant},
         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
-    const ks_cli_spec spec = {"gradcheck CONFIG.yaml [options]",
-                              "Compares the hand-written adjoints of a training step with finite differences on the "
-                              "config's own data, in fp64 and\n"
-                              "stage by stage: energy, Fock build, density, refinement, loss, network, and the whole "
-                              "step from the parameters to\n"
-                              "the loss. Random directions; central differences extrapolated by Ridders' method; errors are relative to the value\n"
+    const ks_cli_spec spec = {
+        "gradcheck CONFIG.yaml [options]",
+        "Compares the hand-written adjoints of a training step with finite differences on the "
+        "config's own data, in fp64 and\n"
+        "stage by stage: energy, Fock build, density, refinement, loss, network, and the whole "
+        "step from the parameters to\n"
+        "the loss. Random directions; central differences extrapolated by Ridders' method; errors are relative to the "
+        "value\n"
         "(or to a tenth of a typical one, when the direction is nearly at right angles to the gradient).\n"
         "The network is made new from the config, in fp64, its zero-initialised tensors filled "
-                              "with small random numbers.\n"
-                              "Exit code 6 when the largest relative error is above 1e-6.",
-                              "ksgrad gradcheck configs/qpt-water.yaml --frames 0:2\nksgrad gradcheck uracil.yaml "
-                              "--set method.grid=0 --refine qpt --directions 5",
-                              opt,
-                              1,
-                              1};
-    const char       *arg[KS_CLI_MAX_ARG];
-    int               n_arg;
-    const int         rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
+        "with small random numbers.\n"
+        "Exit code 6 when the largest relative error is above 1e-6.",
+        "ksgrad gradcheck configs/qpt-water.yaml --frames 0:2\nksgrad gradcheck uracil.yaml "
+        "--set method.grid=0 --refine qpt --directions 5",
+        opt,
+        1,
+        1};
+    const char *arg[KS_CLI_MAX_ARG];
+    int         n_arg;
+    const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
 
     ks_status          st  = KS_OK;

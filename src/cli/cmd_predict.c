@@ -61,9 +61,9 @@ static ks_status report_frame(predict_job *job, const ks_chunk *chunk, predict_a
     int32_t           slot = 0;
     const ks_tensors *t    = ks_chunk_tensors(chunk, k, &slot);
     const ks_system  *sys  = t->sys;
-    const int64_t     n = sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), n_occ = t->n_occ_host[slot * t->method.n_spin];
-    const int64_t     number = job->index[chunk->frame[k]];
-    double            mu[3], rms = 0;
+    const int64_t n = sys->n_ao, mat = ks_chunk_mat_offset(chunk, k), n_occ = t->n_occ_host[slot * t->method.n_spin];
+    const int64_t number = job->index[chunk->frame[k]];
+    double        mu[3], rms = 0;
     KS_TRY(ks_mem_to_host(ctx, a->S, t->S + slot * n * n, (size_t)(n * n) * sizeof(double)));
     KS_TRY(ks_mem_to_host(ctx, a->X, t->X + slot * n * n, (size_t)(n * n) * sizeof(double)));
     KS_TRY(ks_mem_to_host(ctx, a->dip, t->dip + slot * 3 * n * n, (size_t)(3 * n * n) * sizeof(double)));

@@ -32,7 +32,8 @@ static void print_overview(FILE *out) {
  * loaded, so the program starts itself again with a short spin. A user's own setting of either variable is left alone. */
 static void limit_spinning(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv); /* when that fails: slower, not wrong */
+    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+        execv("/proc/self/exe", argv); /* when that fails: slower, not wrong */
 }
 
 int main(int argc, char **argv) {

@@ -158,11 +158,13 @@ ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, k
     KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
     KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
     KS_TRY(ks_checkpoint_load_model(out->ctx, path, n_set, sets, &out->config, &out->model, &out->info));
-    char best[KS_CHECKPOINT_PATH + 16];
+    char        best[KS_CHECKPOINT_PATH + 16];
     struct stat a, b;
     snprintf(best, sizeof best, "%s/ckpt/best", path);
-    const int is_best = stat(best, &a) == 0 && stat(out->info.dir, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-    ks_log(KS_LOG_INFO, "%scheckpoint %s (step %lld)", is_best ? "best " : "", out->info.dir, (long long)out->info.step);
+    const int is_best =
+        stat(best, &a) == 0 && stat(out->info.dir, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    ks_log(KS_LOG_INFO, "%scheckpoint %s (step %lld)", is_best ? "best " : "", out->info.dir,
+           (long long)out->info.step);
 done:
     return st;
 }

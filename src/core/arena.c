@@ -6,19 +6,19 @@
 enum { ALIGN = 64, NAME_BYTES = 32 };
 
 typedef struct chunk {
-    struct chunk *prev, *next;
-    size_t        size;
+    struct chunk  *prev, *next;
+    size_t         size;
     unsigned char *base;
-    size_t        used_at_leave; /* bytes used here when the next chunk became current */
+    size_t         used_at_leave; /* bytes used here when the next chunk became current */
 } chunk;
 
 struct ks_arena {
     char    name[NAME_BYTES];
     ks_ctx *ctx; /* NULL: host memory */
-    chunk *first, *cur;
-    size_t used;       /* in the current chunk */
-    size_t used_below; /* in the chunks before it */
-    size_t reserved, high;
+    chunk  *first, *cur;
+    size_t  used;       /* in the current chunk */
+    size_t  used_below; /* in the chunks before it */
+    size_t  reserved, high;
 };
 
 static ks_status chunk_create(const ks_arena *a, size_t bytes, chunk **out) {

@@ -65,14 +65,14 @@ struct ks_ctx {
     int               n_thread;
     int               n_branch, branch; /* branch: the current one */
     int64_t           mem_epoch;
-    ks_arena        **scratch;          /* (n_branch) backend memory */
+    ks_arena        **scratch; /* (n_branch) backend memory */
     ks_arena         *host_scratch;
     ks_arena        **thread_scratch; /* (n_thread) host memory */
 };
 
 /* The slot `op` of family `fam`, or an error that names both; needs st and done like KS_CHECK. */
-#define KS_SLOT(ctx, fam, op)                                                                  \
-    KS_CHECK((ctx) && (ctx)->backend->fam && (ctx)->backend->fam->op, KS_ERR_UNSUPPORTED,      \
+#define KS_SLOT(ctx, fam, op)                                                                                          \
+    KS_CHECK((ctx) && (ctx)->backend->fam && (ctx)->backend->fam->op, KS_ERR_UNSUPPORTED,                              \
              "op " #op " is not available on backend %s", (ctx) ? (ctx)->backend->name : "(none)")
 
 #ifdef __cplusplus

@@ -65,8 +65,7 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
     ctx->n_thread = nthr ? nthr : usable_threads();
     ctx->n_branch = ctx->backend->n_branch ? ctx->backend->n_branch(ctx->state) : 1;
     KS_TRY(KS_ZNEW(ctx->scratch, ctx->n_branch));
-    for (int b = 0; b < ctx->n_branch; b++)
-        KS_TRY(ks_arena_create_on(ctx, "scratch", SCRATCH_BYTES, &ctx->scratch[b]));
+    for (int b = 0; b < ctx->n_branch; b++) KS_TRY(ks_arena_create_on(ctx, "scratch", SCRATCH_BYTES, &ctx->scratch[b]));
     KS_TRY(ks_arena_create("host scratch", SCRATCH_BYTES, &ctx->host_scratch));
     KS_TRY(KS_ZNEW(ctx->thread_scratch, ctx->n_thread));
     for (int t = 0; t < ctx->n_thread; t++)
@@ -156,8 +155,7 @@ void ks_fetch_destroy(ks_fetch **fetch) {
 ks_status ks_fetch_start(ks_fetch *f, const void *src, size_t bytes) {
     ks_status st = KS_OK;
     KS_CHECK(f && src && bytes <= f->bytes, KS_ERR_ARG, "fetch of %zu bytes, room for %zu", bytes, f ? f->bytes : 0);
-    if (f->ctx->backend->fetch_start)
-        KS_TRY(f->ctx->backend->fetch_start(f->ctx->state, f->impl, f->host, src, bytes));
+    if (f->ctx->backend->fetch_start) KS_TRY(f->ctx->backend->fetch_start(f->ctx->state, f->impl, f->host, src, bytes));
     else memcpy(f->host, src, bytes);
 done:
     return st;
@@ -196,9 +194,9 @@ done:
 }
 ks_status ks_graph_launch(ks_graph *g) { return g->ctx->backend->graph_launch(g->ctx->state, g->impl); }
 void      ks_graph_destroy(ks_graph **graph) {
-    if (!graph || !*graph) return;
+         if (!graph || !*graph) return;
     (*graph)->ctx->backend->graph_close((*graph)->ctx->state, (*graph)->impl);
-    KS_FREE(*graph);
+         KS_FREE(*graph);
 }
 
 ks_status ks_branch(ks_ctx *ctx, int64_t k) {

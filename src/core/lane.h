@@ -72,7 +72,7 @@ KS_LANE_FN ks_lane ks_lane_select(ks_lane_i mask, ks_lane a, ks_lane b) {
 KS_LANE_FN ks_lane_i ks_lane_lt(ks_lane a, ks_lane b) { return (ks_lane_i)(a < b); }
 KS_LANE_FN double    ks_lane_get(ks_lane x, int i) { return x[i]; }
 KS_LANE_FN ks_lane   ks_lane_sqrt(ks_lane x) {
-    for (int i = 0; i < KS_LANES; i++) x[i] = sqrt(x[i]);
+      for (int i = 0; i < KS_LANES; i++) x[i] = sqrt(x[i]);
     return x;
 }
 KS_LANE_FN int ks_lane_any(ks_lane_i mask) {

@@ -31,7 +31,8 @@ int64_t ks_memory_available(void) {
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
     if (f) fclose(f);
-    double       bytes = kib > 0 ? kib * 1024 : 2.0 * 1024 * 1024 * 1024; /* unknown: a modest guess, overridden by device.memory_gib */
+    double bytes =
+        kib > 0 ? kib * 1024 : 2.0 * 1024 * 1024 * 1024; /* unknown: a modest guess, overridden by device.memory_gib */
     const double limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
     if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit - used;
     return (int64_t)bytes;
@@ -42,7 +43,7 @@ int ks_data_folder(int k, char *path, size_t size) {
     char                     self[4096];
     if (k < 0 || k > 2) return 0;
     if (k < 2) return (size_t)snprintf(path, size, "%s", fixed[k]) < size;
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    const ssize_t n     = readlink("/proc/self/exe", self, sizeof self - 1);
     self[n > 0 ? n : 0] = '\0';
     char *slash         = strrchr(self, '/');
     if (!slash) return 0;

@@ -14,8 +14,8 @@ void    ks_alloc_fail_after(int64_t n) { atomic_store(&g_fail_in, n); }
 
 ks_status ks_mul_i64(int64_t a, int64_t b, int64_t *out) {
     ks_status st = KS_OK;
-    KS_CHECK(a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out), KS_ERR_ARG, "size %lld x %lld overflows or is negative",
-             (long long)a, (long long)b);
+    KS_CHECK(a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out), KS_ERR_ARG,
+             "size %lld x %lld overflows or is negative", (long long)a, (long long)b);
 done:
     return st;
 }

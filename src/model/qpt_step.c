@@ -101,7 +101,7 @@ static ks_status segment_fwd(ks_model *model, const ks_segment *seg, qpt_act *a,
     const ks_precision      prec = o->precision;
     const int64_t           d = o->d_model, n = a->B * a->T;
     const tables            t = tables_of(&s->system[a->system]);
-    a->slot = seg->slot;
+    a->slot                   = seg->slot;
     KS_TRY(ks_frame_fwd(ctx, o->frame, a->B, a->A, t.Z, s->system[a->system].ref, o->bond_atoms, a->tensors->pos,
                         a->slot, a->rot, a->pos));
     KS_TRY(ks_position_fwd(ctx, prec, a->B, a->A, a->pos, a->feature));

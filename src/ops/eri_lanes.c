@@ -16,8 +16,9 @@ typedef int class_fn(const ks_eri_bra *bra, const ks_eri_ket *ket, const double 
     }
 #define CLASSES(X)                                                                                                     \
     X(0, 0)                                                                                                            \
-    X(1, 0) X(1, 1) X(2, 0) X(2, 1) X(2, 2) X(3, 0) X(3, 1) X(3, 2) X(3, 3) X(4, 0) X(4, 1) X(4, 2) X(4, 3) X(4, 4)    \
-        X(5, 0) X(5, 1) X(5, 2) X(5, 3) X(5, 4) X(5, 5)
+    X(1, 0)                                                                                                            \
+    X(1, 1) X(2, 0) X(2, 1) X(2, 2) X(3, 0) X(3, 1) X(3, 2) X(3, 3) X(4, 0) X(4, 1) X(4, 2) X(4, 3) X(4, 4) X(5, 0)    \
+        X(5, 1) X(5, 2) X(5, 3) X(5, 4) X(5, 5)
 CLASSES(CLASS)
 #define ENTRY(cb, ck) [cb][ck] = class_##cb##ck,
 static class_fn *const class_table[KS_N_CLASS][KS_N_CLASS] = {CLASSES(ENTRY)};

@@ -15,7 +15,8 @@ typedef struct ks_ops_grid {
                          const double *feat_bar, double *P_bar);
     ks_status (*weights)(ks_ctx *, const ks_grid *, int64_t n_frame, const int32_t *slot, double *weight);
     ks_status (*vxc_fwd)(ks_ctx *, const ks_grid *, const ks_xc *, int64_t n_frame, const int32_t *slot,
-                         const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec, double *Vxc);
+                         const double *P, const double *C_occ, const ks_occ *occ, double *exc, double *n_elec,
+                         double *Vxc);
     ks_status (*vxc_adj)(ks_ctx *, const ks_grid *, const ks_xc *, int64_t n_frame, const int32_t *slot,
                          const double *P, const double *M, double *KM);
     ks_status (*xc_eval)(ks_ctx *, const ks_xc *, int64_t n, const double *rho, const double *sigma, double *e,

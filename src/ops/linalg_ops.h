@@ -73,7 +73,8 @@ ks_status ks_occ_density_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weigh
                              double *p);
 ks_status ks_occ_virt_cpu(ks_ctx *ctx, int64_t n_mat, int64_t n, double weight, const ks_occ *occ, const double *eps,
                           const double *mask, const double *g, double *y);
-ks_status ks_gap_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min, double *gap);
+ks_status ks_gap_cpu(ks_ctx *ctx, int64_t n_frame, int64_t n, const ks_occ *occ, const double *eps, int min,
+                     double *gap);
 ks_status ks_mask_cpu(ks_ctx *ctx, int64_t n_frame, const double *E, const double *gap, double gap_min,
                       const double *and_mask, double *mask);
 ks_status ks_masked_sum_cpu(ks_ctx *ctx, int64_t n_frame, double alpha, const double *mask, const double *x, int add,

@@ -18,8 +18,8 @@ ks_status ks_clip(ks_ctx *ctx, double clip, double n_frame, const double *sum_sq
                   double *state) {
     ks_status st = KS_OK;
     KS_SLOT(ctx, optim, clip);
-    KS_CHECK(clip >= 0 && n_frame > 0 && sum_squares && state, KS_ERR_ARG, "clip: clip=%g, n_frame=%g or a NULL pointer",
-             clip, n_frame);
+    KS_CHECK(clip >= 0 && n_frame > 0 && sum_squares && state, KS_ERR_ARG,
+             "clip: clip=%g, n_frame=%g or a NULL pointer", clip, n_frame);
     KS_TRY(ctx->backend->optim->clip(ctx, clip, n_frame, sum_squares, n_counted, state));
 done:
     return st;
@@ -71,8 +71,8 @@ done:
     return st;
 }
 
-static ks_status clip_cpu(ks_ctx *ctx, double clip, double n_frame, const double *sum_squares,
-                          const double *n_counted, double *state) {
+static ks_status clip_cpu(ks_ctx *ctx, double clip, double n_frame, const double *sum_squares, const double *n_counted,
+                          double *state) {
     (void)ctx;
     ks_clip_point(clip, n_frame, *sum_squares, n_counted ? *n_counted : n_frame, &state[KS_STEP_NORM],
                   &state[KS_STEP_SCALE], &state[KS_STEP_OK]);

@@ -7,8 +7,10 @@
 typedef struct ks_optim_lanes {
     double (*sum_squares_f32)(int64_t n, const float *x);
     double (*sum_squares_f64)(int64_t n, const double *x);
-    void (*adamw_f32)(int64_t n, const ks_adamw_scalars *c, const double *state, const float *g, float *p, float *m, float *v);
-    void (*adamw_f64)(int64_t n, const ks_adamw_scalars *c, const double *state, const double *g, double *p, double *m, double *v);
+    void (*adamw_f32)(int64_t n, const ks_adamw_scalars *c, const double *state, const float *g, float *p, float *m,
+                      float *v);
+    void (*adamw_f64)(int64_t n, const ks_adamw_scalars *c, const double *state, const double *g, double *p, double *m,
+                      double *v);
 } ks_optim_lanes;
 
 extern const ks_optim_lanes ks_optim_lanes_base;

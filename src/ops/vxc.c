@@ -19,15 +19,15 @@ const ks_grid_kernels *ks_grid_kernels_get(void) {
 
 /* Everything a pass needs, for all frames. */
 typedef struct pass_args {
-    ks_pass        pass;
-    int            gga;
-    ks_xc_weights  xc;
-    const double  *P, *M, *C_occ; /* (B, n, n), (B, n, n), (B, n, occ->max) */
-    const ks_occ  *occ;
-    double        *feat; /* (B, n_feat, n_point) in or out */
-    int            want_matrix;
-    double        *A;      /* (B, n_chunk, n, n) chunk accumulators of Y phi^T */
-    double        *scalar; /* (B, n_chunk, 2) exc, n_elec */
+    ks_pass       pass;
+    int           gga;
+    ks_xc_weights xc;
+    const double *P, *M, *C_occ; /* (B, n, n), (B, n, n), (B, n, occ->max) */
+    const ks_occ *occ;
+    double       *feat; /* (B, n_feat, n_point) in or out */
+    int           want_matrix;
+    double       *A;      /* (B, n_chunk, n, n) chunk accumulators of Y phi^T */
+    double       *scalar; /* (B, n_chunk, 2) exc, n_elec */
 } pass_args;
 
 static ks_status work_take(ks_arena *arena, const ks_grid *grid, const pass_args *a, ks_block_work *w, int32_t **row) {

@@ -6,7 +6,7 @@ ks_status ks_density_frames(ks_ctx *ctx, const ks_seg *sg, const double *F, doub
     ks_arena           *scratch = ks_ctx_scratch(ctx);
     const ks_arena_mark mark    = ks_arena_get_mark(scratch);
     const int64_t       n = sg->n, len = sg->n_mat * n * n;
-    const ks_mats       x  = ks_seg_pool(sg, sg->ts->X);
+    const ks_mats       x   = ks_seg_pool(sg, sg->ts->X);
     const ks_occ        occ = ks_seg_occ(sg);
     double             *Fo = NULL, *V = NULL;
     KS_TRY(KS_TAKE(scratch, Fo, len));

@@ -99,9 +99,9 @@ done:
 
 /* terms[which] += sum over counted frames of |A_f|^2, times per_segment[s] when given. */
 static ks_status add_norms(step *s, const double *A, int which, const double *per_segment) {
-    ks_status      st   = KS_OK;
-    const int64_t  n_sg = s->batch->n_segment;
-    double        *norm = fr(s, FR_VALUE);
+    ks_status     st   = KS_OK;
+    const int64_t n_sg = s->batch->n_segment;
+    double       *norm = fr(s, FR_VALUE);
     KS_TRY(ks_batch_dot(s->l->ctx, s->batch, 1.0, A, A, 0, norm, 1));
     for (int64_t g = 0; g < (per_segment ? n_sg : 1); g++) {
         const int64_t at = per_segment ? ks_batch_frame_offset(s->batch, g) : 0;

@@ -35,7 +35,7 @@ ks_status ks_refine_bytes(const ks_refine_options *opt, const ks_system *sys, in
     KS_CHECK(opt && sys && bytes_per_frame, KS_ERR_ARG, "refine bytes: NULL argument");
     KS_TRY(ks_scheme_make(opt, &s));
     const int64_t vec = n_spin * sys->n_ao, mat = vec * sys->n_ao;
-    *bytes_per_frame  = (int64_t)sizeof(double) * (((want_adj ? 2 : 1) * s.n_var + s.n_density) * mat +
+    *bytes_per_frame = (int64_t)sizeof(double) * (((want_adj ? 2 : 1) * s.n_var + s.n_density) * mat +
                                                   s.n_density * vec + ks_refine_frame_doubles(&s));
 done:
     return st;

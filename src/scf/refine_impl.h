@@ -47,12 +47,12 @@ struct ks_refine {
     ks_refine_options opt;
     ks_scheme         scheme;
     /* capacities of the buffers below; they grow to the largest batch met and stay */
-    int64_t         mat_cap, vec_cap, frame_cap, bar_cap;
-    double         *mat;   /* (n_var + n_density, mat_cap): values of the variables, then C of the density nodes */
-    double         *eps;   /* (n_density, vec_cap) */
-    double         *bar;   /* (n_var, bar_cap): cotangents, made at the first adjoint */
-    double         *frame; /* per-frame arrays: E, mask, E_bar, gap, Gram matrix and its cotangent, weights and theirs */
-    const ks_batch *batch;            /* of the last forward; borrowed, identity only */
+    int64_t mat_cap, vec_cap, frame_cap, bar_cap;
+    double *mat;   /* (n_var + n_density, mat_cap): values of the variables, then C of the density nodes */
+    double *eps;   /* (n_density, vec_cap) */
+    double *bar;   /* (n_var, bar_cap): cotangents, made at the first adjoint */
+    double *frame; /* per-frame arrays: E, mask, E_bar, gap, Gram matrix and its cotangent, weights and theirs */
+    const ks_batch *batch; /* of the last forward; borrowed, identity only */
     int64_t         mat_size, vec_size, n_frame;
     int             saved;                                   /* an adjoint may follow */
     int             live[KS_VAR_MAX], mix_live[KS_NODE_MAX]; /* cotangents that are not zero */

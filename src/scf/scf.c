@@ -45,11 +45,11 @@ static ks_status upload(ks_ctx *ctx, int64_t n, const int32_t *host, int32_t *ds
 
 static ks_status take(ks_ctx *ctx, seg_run *r) {
     ks_status     st = KS_OK;
-    ks_arena     *a  = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
+    ks_arena     *a = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     const int64_t B = r->all.n_frame, len = r->all.n * r->all.n * r->all.ts->method.n_spin;
     double      **mats[] = {&r->P, &r->F, &r->Fx, &r->C, &r->c, &r->JK, &r->Vxc, &r->tmp, &r->F_all, &r->P_all};
-    double      **vecs[] = {&r->E, &r->n_elec, &r->norm}, **host_vecs[] = {&r->E_host, &r->E_last, &r->n_elec_host,
-                                                                         &r->norm_host};
+    double      **vecs[] = {&r->E, &r->n_elec, &r->norm},
+           **host_vecs[] = {&r->E_host, &r->E_last, &r->n_elec_host, &r->norm_host};
     for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
         KS_TRY(ks_arena_take(a, B * len, sizeof(double), (void **)mats[i]));
     for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
@@ -161,7 +161,7 @@ done:
 
 /* Orbitals of the final F, frontier energies and dipoles of all frames of the segment. */
 static ks_status finish(ks_ctx *ctx, seg_run *r, const seg_out *out) {
-    ks_status        st  = KS_OK;
+    ks_status        st = KS_OK;
     ks_arena        *a = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     const ks_seg    *sg  = &r->all;
     const ks_system *sys = sg->ts->sys;
@@ -216,7 +216,7 @@ static ks_status run_segment(ks_ctx *ctx, const ks_seg *sg, const ks_scf_options
     ks_status           st = KS_OK;
     ks_arena           *a = ks_ctx_scratch(ctx), *host = ks_ctx_host_scratch(ctx);
     const ks_arena_mark mark = ks_arena_get_mark(a), host_mark = ks_arena_get_mark(host);
-    seg_run             r    = {.opt = opt, .all = *sg};
+    seg_run             r = {.opt = opt, .all = *sg};
     KS_TRY(take(ctx, &r));
     KS_TRY(start(ctx, &r, guess_F, guess_P));
     for (int n = 1; r.n_act > 0; n++) {

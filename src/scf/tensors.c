@@ -204,8 +204,8 @@ ks_status ks_tensors_build(ks_tensors *t, int64_t n_frame, const int32_t *slot, 
     ks_arena           *scratch = t ? ks_ctx_scratch(t->ctx) : NULL, *host = t ? ks_ctx_host_scratch(t->ctx) : NULL;
     const ks_arena_mark mark      = t ? ks_arena_get_mark(scratch) : (ks_arena_mark){0},
                         host_mark = t ? ks_arena_get_mark(host) : (ks_arena_mark){0};
-    double             *e_nuc = NULL, *pos_b = NULL, *e_b = NULL;
-    int32_t            *slot_b = NULL;
+    double  *e_nuc = NULL, *pos_b = NULL, *e_b = NULL;
+    int32_t *slot_b = NULL;
     KS_CHECK(t && n_frame >= 0 && (n_frame == 0 || (slot && pos)), KS_ERR_ARG,
              "tensors build: NULL argument or %lld frames", (long long)n_frame);
     const int64_t n_pos = 3 * t->sys->n_atom;

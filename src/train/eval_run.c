@@ -37,9 +37,8 @@ typedef struct work {
 
 static void work_free(work *w) {
     double **backend[] = {&w->H0, &w->F};
-    double **host[]    = {&w->hH,  &w->hP,      &w->hF,         &w->ref_H,  &w->ref_C, &w->S, &w->X,
-                          &w->eps, &w->ref_eps, &w->ref_energy, &w->ref_mu, &w->C,     &w->E, &w->dip,
-                          &w->mask};
+    double **host[]    = {&w->hH,      &w->hP,         &w->hF,     &w->ref_H, &w->ref_C, &w->S,   &w->X,   &w->eps,
+                          &w->ref_eps, &w->ref_energy, &w->ref_mu, &w->C,     &w->E,     &w->dip, &w->mask};
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(w->ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     KS_FREE(w->scf);

@@ -7,8 +7,8 @@
 #include "ksgrad/rng.h"
 
 enum { N_LEVEL = 9 };
-static const double WIDEST    = 0.1; /* first step; each level halves it */
-static const double ZERO_FILL    = 0.02;              /* standard deviation, as of the other weights */
+static const double WIDEST    = 0.1;  /* first step; each level halves it */
+static const double ZERO_FILL = 0.02; /* standard deviation, as of the other weights */
 
 typedef struct check {
     ks_ctx                     *ctx;
@@ -23,9 +23,9 @@ typedef struct check {
     uint32_t                    draw;                        /* random arrays so far */
     double                     *H0, *P, *F0, *H_ref, *P_ref; /* host batch matrices: where the stages stand */
     double                     *cot[3];                      /* host batch matrices: cotangents of H, P, F */
-    double                     *b[6], *b_vec, *b_E, *b_terms; /* backend: batch matrices, orbitals, energies, loss terms */
-    double                     *h, *h_E, *h_mask, *h_gap;    /* host scratch: a batch matrix, per frame */
-    double                     *theta, *theta_d;             /* host (n_param): parameters, scratch */
+    double *b[6], *b_vec, *b_E, *b_terms; /* backend: batch matrices, orbitals, energies, loss terms */
+    double *h, *h_E, *h_mask, *h_gap;     /* host scratch: a batch matrix, per frame */
+    double *theta, *theta_d;              /* host (n_param): parameters, scratch */
 } check;
 
 /* A stage: x (n) on the host, value and gradient there. */
@@ -356,8 +356,8 @@ static ks_status run_stage(check *c, const stage *s, ks_gradcheck_report report,
         else random_matrices(c, 1.0, d);
         const double length = sqrt(dot(s->n, d, d));
         for (int64_t i = 0; i < s->n; i++) d[i] *= s->scale / length;
-        const double adjoint = dot(s->n, g, d) * (1 + c->opt->planted);
-        const double typical = 0.1 * norm * s->scale / sqrt((double)s->n);
+        const double adjoint    = dot(s->n, g, d) * (1 + c->opt->planted);
+        const double typical    = 0.1 * norm * s->scale / sqrt((double)s->n);
         double       difference = 0;
         KS_TRY(ridders(c, s, d, at, &difference));
         const double scale = fmax(typical, fmax(fabs(adjoint), fabs(difference)));
@@ -471,9 +471,8 @@ ks_status ks_gradcheck_run(ks_ctx *ctx, const ks_batch *batch, const ks_refine_o
         if (model || !stages[k].is_param) KS_TRY(run_stage(&c, &stages[k], report, user, max_error));
     if (model) KS_TRY(set_parameters(&c, c.theta));
 done:;
-    double **host[] = {&c.H0,     &c.P,      &c.F0, &c.H_ref, &c.P_ref, &c.cot[0],
-                       &c.cot[1], &c.cot[2], &c.h,  &c.h_E,   &c.theta, &c.theta_d,
-                       &c.h_mask, &c.h_gap};
+    double **host[] = {&c.H0,     &c.P, &c.F0,  &c.H_ref, &c.P_ref,   &c.cot[0], &c.cot[1],
+                       &c.cot[2], &c.h, &c.h_E, &c.theta, &c.theta_d, &c.h_mask, &c.h_gap};
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     for (int k = 0; k < 6; k++) ks_mem_free(ctx, (void **)&c.b[k]);
     ks_mem_free(ctx, (void **)&c.b_vec);

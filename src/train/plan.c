@@ -34,7 +34,8 @@ done:
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static ks_status largest_frame(ks_ctx *ctx, const ks_config *c, const ks_run_data *d, const ks_model *model, ks_train_plan *p) {
+static ks_status largest_frame(ks_ctx *ctx, const ks_config *c, const ks_run_data *d, const ks_model *model,
+                               ks_train_plan *p) {
     ks_status st = KS_OK;
     ks_method method;
     KS_TRY(ks_config_method(c, &method));

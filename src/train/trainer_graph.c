@@ -49,10 +49,10 @@ static recording *find(ks_recorder *r, const ks_batch *batch, ks_status (*body)(
     recording want = {.body = body};
     if (batch && 3 * batch->n_segment > KEY_WORDS) return NULL;
     for (int64_t s = 0; batch && s < batch->n_segment; s++) {
-        const ks_segment *g     = &batch->segment[s];
-        want.key[want.n_key++]  = (intptr_t)g->tensors;
-        want.key[want.n_key++]  = (intptr_t)g->n_frame;
-        want.key[want.n_key++]  = (intptr_t)g->slot;
+        const ks_segment *g    = &batch->segment[s];
+        want.key[want.n_key++] = (intptr_t)g->tensors;
+        want.key[want.n_key++] = (intptr_t)g->n_frame;
+        want.key[want.n_key++] = (intptr_t)g->slot;
     }
     for (int k = 0; k < r->n; k++)
         if (r->rec[k].body == body && r->rec[k].n_key == want.n_key &&

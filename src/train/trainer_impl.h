@@ -54,7 +54,7 @@ struct ks_trainer {
     int64_t            step, samples;
     int64_t            best_step;
     double             best_energy;
-    double            *block;      /* backend: KS_TERM_N loss terms, KS_STEP_N of the optimiser, the gradient's square */
+    double            *block; /* backend: KS_TERM_N loss terms, KS_STEP_N of the optimiser, the gradient's square */
     double            *eval_terms; /* backend: KS_TERM_N */
     ks_flight          flight[KS_FLIGHT_MAX];
     int                first_flight, n_flight;

@@ -250,9 +250,10 @@ static ks_status loop(run *r) {
     ks_trainer      *t  = r->trainer;
     for (int64_t step = ks_trainer_steps_done(t) + 1; step <= c->optim.steps; step++) {
         KS_TRY(ks_trainer_queue(t));
-        const int stop     = r->opt->stop && *r->opt->stop;
-        const int validate_now = ks_trainer_plan(t)->valid_pool && (step % c->valid.every == 0 || step == c->optim.steps);
-        const int due      = is_due(r, step);
+        const int stop = r->opt->stop && *r->opt->stop;
+        const int validate_now =
+            ks_trainer_plan(t)->valid_pool && (step % c->valid.every == 0 || step == c->optim.steps);
+        const int due = is_due(r, step);
         while (ks_trainer_pending(t) >= ks_trainer_depth(t)) KS_TRY(collect(r));
         if (!stop && !validate_now && !due) continue;
         while (ks_trainer_pending(t)) KS_TRY(collect(r));

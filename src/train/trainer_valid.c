@@ -48,11 +48,11 @@ done:
 
 /* Sums over the frames of the validation set. */
 typedef struct sums {
-    double        energy;
-    int64_t       n_frame, n_masked; /* counted, and not */
-    double        commutator; /* squared elements' mean, summed over frames */
-    double        energy_error, h_error;
-    int64_t       n_label;
+    double  energy;
+    int64_t n_frame, n_masked; /* counted, and not */
+    double  commutator;        /* squared elements' mean, summed over frames */
+    double  energy_error, h_error;
+    int64_t n_label;
 } sums;
 
 /* Errors against the labels of the frames of a pass that have one; host work, between training steps. */

@@ -148,7 +148,7 @@ static void test_syev() {
 
 /* Nothing is read before the stream gets there. */
 static void test_order() {
-    const std::vector<double> x = {2};
+    const std::vector<double> x   = {2};
     const double              one = 1, zero = 0;
     double                   *da = device(x), *dc = device(x);
     CHECK(!cublasDgemm(g_blas, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, da, 1, da, 1, &zero, dc, 1), "call");

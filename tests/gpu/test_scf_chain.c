@@ -10,9 +10,9 @@
 #include "scf_case.h"
 
 static const int32_t ETHANOL_Z[9]    = {6, 6, 8, 1, 1, 1, 1, 1, 1};
-static const double  ETHANOL_POS[27] = {-2.2489, -0.2643, 0.0, 0.0,     1.4834, 0.0, 2.2489,  0.1323, 0.0,
-                                        -2.2111, -1.4834, 1.6819, -2.2111, -1.4834, -1.6819, -3.9871, 0.8315,
-                                        0.0,     0.0,  2.7214, 1.6819, 0.0,     2.7214, -1.6819, 3.7793, 1.1338, 0.0};
+static const double  ETHANOL_POS[27] = {-2.2489, -0.2643, 0.0,    0.0,     1.4834,  0.0,     2.2489,  0.1323, 0.0,
+                                        -2.2111, -1.4834, 1.6819, -2.2111, -1.4834, -1.6819, -3.9871, 0.8315, 0.0,
+                                        0.0,     2.7214,  1.6819, 0.0,     2.7214,  -1.6819, 3.7793,  1.1338, 0.0};
 
 /* The same pools and batch on one backend, and what came out, on the host. */
 typedef struct side {
@@ -26,7 +26,7 @@ typedef struct side {
 } side;
 
 static void open_side(side *s, ks_ctx *ctx, int n_mol, const char *basis, const char *xc) {
-    static const int32_t  slots[2] = {1, 0}; /* not in order */
+    static const int32_t slots[2] = {1, 0}; /* not in order */
     const struct {
         int            n_atom, n_frame;
         const int32_t *Z;
@@ -38,12 +38,12 @@ static void open_side(side *s, ks_ctx *ctx, int n_mol, const char *basis, const 
         double pos[54];
         t_moved(mol[k].pos, mol[k].n_atom, mol[k].n_frame, 31, pos);
         s->pool[k] = t_pool_make(ctx, basis, xc, 0, mol[k].n_atom, mol[k].Z, mol[k].n_frame, pos, NULL);
-        s->seg[k]  = (ks_segment){s->pool[k].ts, mol[k].n_frame,
-                                  t_slots(ctx, mol[k].n_frame, slots + (mol[k].n_frame == 1))};
+        s->seg[k] =
+            (ks_segment){s->pool[k].ts, mol[k].n_frame, t_slots(ctx, mol[k].n_frame, slots + (mol[k].n_frame == 1))};
     }
-    s->batch   = (ks_batch){n_mol, s->seg};
-    s->n_frame = ks_batch_n_frame(&s->batch);
-    s->size    = ks_batch_mat_size(&s->batch);
+    s->batch       = (ks_batch){n_mol, s->seg};
+    s->n_frame     = ks_batch_n_frame(&s->batch);
+    s->size        = ks_batch_mat_size(&s->batch);
     double **all[] = {&s->F0, &s->H, &s->P, &s->F, &s->bar};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) *all[k] = t_host(s->size);
     s->E0 = t_host(s->n_frame);
@@ -60,13 +60,13 @@ static void close_side(side *s) {
 
 /* H0 = F0 + W; all label-free losses at once. */
 static void run_side(side *s, ks_refine_kind kind, const double *W) {
-    const ks_refine_options opt = {kind, 0};
-    const ks_loss_weights   w   = {1.0, 0.5, 0.1, 0.0, 0.0};
+    const ks_refine_options opt    = {kind, 0};
+    const ks_loss_weights   w      = {1.0, 0.5, 0.1, 0.0, 0.0};
     ks_refine              *refine = NULL;
     ks_loss                *loss   = NULL;
     ks_refine_result        r;
     double *H0 = t_dev(s->ctx, s->size), *bar = t_dev(s->ctx, s->size), *terms = t_dev(s->ctx, KS_TERM_N),
-           *h = t_host(s->size);
+           *h     = t_host(s->size);
     int64_t frame = 0;
     for (int64_t k = 0; k < s->batch.n_segment; k++)
         for (int64_t f = 0; f < s->seg[k].n_frame; f++, frame++) {

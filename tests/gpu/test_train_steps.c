@@ -86,11 +86,16 @@ static double relative(int64_t n, const double *a, const double *b) {
     return d / big;
 }
 
-static void against_cpu(ks_ctx *dev, ks_ctx *cpu, const char *precision, int steps, double limit_1,
-                        double limit_all, double limit_gradient) {
+static void against_cpu(ks_ctx *dev, ks_ctx *cpu, const char *precision, int steps, double limit_1, double limit_all,
+                        double limit_gradient) {
     char              key[64];
-    const char *const set[] = {key, "method.xc=b3lyp5", "model.frame=inertia", "refine.kind=qpt", "loss.commutator=0.1",
-                               "model.layers=2", "train.batch=6"};
+    const char *const set[] = {key,
+                               "method.xc=b3lyp5",
+                               "model.frame=inertia",
+                               "refine.kind=qpt",
+                               "loss.commutator=0.1",
+                               "model.layers=2",
+                               "train.batch=6"};
     rig               a, b;
     snprintf(key, sizeof key, "model.precision=%s", precision);
     open_rig(&a, dev, 7, set);
@@ -112,9 +117,11 @@ static void against_cpu(ks_ctx *dev, ks_ctx *cpu, const char *precision, int ste
 
 /* The same run with recorded passes, without, and once more: equal bits. */
 static void repeatable(ks_ctx *dev) {
-    const char *const on[] = {"refine.kind=qpt", "train.batch=6", "device.graphs=on"},
-                     *const off[] = {"refine.kind=qpt", "train.batch=6", "device.graphs=off"};
-    rig r[3];
+    const char *const on[] = {"refine.kind=qpt", "train.batch=6", "device.graphs=on"}, *const off[] = {
+                                                                                           "refine.kind=qpt",
+                                                                                           "train.batch=6",
+                                                                                           "device.graphs=off"};
+    rig     r[3];
     double *p[3] = {0};
     for (int k = 0; k < 3; k++) {
         open_rig(&r[k], dev, 3, k == 2 ? off : on);
@@ -159,7 +166,8 @@ static void warm_step(ks_ctx *dev, const char *graphs) {
            (long long)(now.launches - at.launches), (long long)(now.graph_launches - at.graph_launches),
            (long long)(now.copies_in - at.copies_in));
     if (!strcmp(graphs, "on"))
-        T_CHECK(now.graph_launches - at.graph_launches == 2, "%lld recordings replayed, 2 meant: the pass and the update",
+        T_CHECK(now.graph_launches - at.graph_launches == 2,
+                "%lld recordings replayed, 2 meant: the pass and the update",
                 (long long)(now.graph_launches - at.graph_launches));
 #endif
     T_CHECK(ks_alloc_count() == before, "a warm step makes %lld allocations", (long long)(ks_alloc_count() - before));
@@ -168,7 +176,8 @@ static void warm_step(ks_ctx *dev, const char *graphs) {
     T_CHECK(ks_trainer_pending(r.trainer) == 2, "two steps are on their way");
     for (int k = 0; k < 2; k++) {
         T_OK(ks_trainer_collect(r.trainer, &s));
-        T_CHECK(s.step == 5 + k && isfinite(s.loss) && s.n_masked == 0, "step %lld: loss %g", (long long)s.step, s.loss);
+        T_CHECK(s.step == 5 + k && isfinite(s.loss) && s.n_masked == 0, "step %lld: loss %g", (long long)s.step,
+                s.loss);
     }
     close_rig(&r);
 }

@@ -18,9 +18,8 @@ static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
 }
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
     (void)in;
-    return in_bar[0]
-               ? ks_density_adj(c->ctx, t_waters_batch(c), saved[0], saved[1], out_bar[2], NULL, in_bar[0])
-               : KS_OK;
+    return in_bar[0] ? ks_density_adj(c->ctx, t_waters_batch(c), saved[0], saved[1], out_bar[2], NULL, in_bar[0])
+                     : KS_OK;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
     const ks_batch *b = t_waters_batch(c);
@@ -87,7 +86,12 @@ int main(int argc, char **argv) {
         .adj    = adj,
         .bad    = bad,
         .n_bad  = 2,
-        .in     = {{.name = "F", .diff = 1, .tol = 1e-12 /* over gaps of 0.3 Ha */, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
+        .in     = {{.name    = "F",
+                    .diff    = 1,
+                    .tol     = 1e-12 /* over gaps of 0.3 Ha */,
+                    .scale   = 0.1,
+                    .fill    = fill,
+                    .project = t_waters_symmetric}},
         .out = {{.name = "C", .tol = INFINITY}, {.name = "eps", .tol = 1e-12}, {.name = "P", .diff = 1, .tol = 1e-11}}};
     ks_ctx *ctx;
     t_op_init(argc, argv);

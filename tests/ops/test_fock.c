@@ -38,9 +38,9 @@ static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
 static void test_routes(ks_ctx *ctx) {
     t_pool        p = t_pool_make(ctx, "def2-svp", "pbe", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
     const int64_t n = p.sys->n_ao, nn = n * n;
-    const int32_t first   = 0;
-    ks_segment    seg     = {p.ts, 1, t_slots(ctx, 1, &first)};
-    ks_batch      batch   = {1, &seg};
+    const int32_t first = 0;
+    ks_segment    seg   = {p.ts, 1, t_slots(ctx, 1, &first)};
+    ks_batch      batch = {1, &seg};
     double *F = t_dev(ctx, nn), *P = t_dev(ctx, nn), *C = t_dev(ctx, nn), *eps = t_dev(ctx, n), *E = t_dev(ctx, 1),
            *a = t_host(nn), *b = t_host(nn), e[2];
     T_OK(ks_density_fwd(ctx, &batch, p.ts->F0, C, eps, P));
@@ -69,8 +69,8 @@ int main(int argc, char **argv) {
                             .adj    = adj,
                             .bad    = bad,
                             .n_bad  = 2,
-                            .in     = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
-                            .out    = {{.name = "F", .diff = 1, .tol = 1e-11}, {.name = "E", .diff = 1, .tol = 1e-11}}};
+                            .in = {{.name = "P", .diff = 1, .scale = 0.1, .fill = fill, .project = t_waters_symmetric}},
+                            .out = {{.name = "F", .diff = 1, .tol = 1e-11}, {.name = "E", .diff = 1, .tol = 1e-11}}};
     ks_ctx           *ctx;
     t_op_init(argc, argv);
     t_op_run(&op);

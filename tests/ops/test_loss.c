@@ -11,16 +11,16 @@
 static const double LIMIT = 3e-7; /* largest error measured: 1e-7 (damped); a planted 1e-6 must exceed it */
 
 typedef struct problem {
-    ks_ctx       *ctx;
-    ks_batch     *batch;
-    ks_loss      *loss;
-    ks_refine    *refine;
-    const double *H_ref, *P_ref; /* backend */
-    double       *H0;            /* host */
-    double       *dev, *bar;     /* backend */
-    double       *terms;         /* backend (KS_TERM_N) */
+    ks_ctx                *ctx;
+    ks_batch              *batch;
+    ks_loss               *loss;
+    ks_refine             *refine;
+    const double          *H_ref, *P_ref; /* backend */
+    double                *H0;            /* host */
+    double                *dev, *bar;     /* backend */
+    double                *terms;         /* backend (KS_TERM_N) */
     const ks_loss_weights *weights;
-    int64_t       size;
+    int64_t                size;
 } problem;
 
 static double loss_at(problem *p, const double *dir, double h) {
@@ -105,7 +105,7 @@ static void run(ks_ctx *ctx, ks_batch *batch, const char *name, int wide, int n_
             if (!wide && l > 0 && l < 5) continue;
             T_OK(ks_refine_create(ctx, &schemes[s], &p.refine));
             T_OK(ks_loss_create(ctx, &losses[l].w, &p.loss));
-            p.weights = &losses[l].w;
+            p.weights        = &losses[l].w;
             const double err = gradient_error(&p, wide ? 2 : 1, 4e-3, 0.0);
             printf("%-10s %-9s %d builds %-17s %.1e\n", name, ks_refine_kind_name(schemes[s].kind), schemes[s].n_build,
                    losses[l].name, err);
@@ -125,13 +125,14 @@ static void run(ks_ctx *ctx, ks_batch *batch, const char *name, int wide, int n_
 }
 
 int main(int argc, char **argv) {
-    ks_ctx              *ctx = NULL;
-    double               pos[18];
-    const int32_t        slots[2]  = {1, 0};
-    const int32_t        charge[1] = {-2}; /* other occupations than the neutral frame of the same segment */
+    ks_ctx       *ctx = NULL;
+    double        pos[18];
+    const int32_t slots[2]  = {1, 0};
+    const int32_t charge[1] = {-2}; /* other occupations than the neutral frame of the same segment */
     t_op_init(argc, argv);
-    const int few = !strcmp(t_op_backend(), "emu"); /* seconds for each derivative there; op.scf_chain has all schemes */
-    ctx           = t_op_ctx(1); /* too small to share between threads */
+    const int few =
+        !strcmp(t_op_backend(), "emu"); /* seconds for each derivative there; op.scf_chain has all schemes */
+    ctx           = t_op_ctx(1);        /* too small to share between threads */
     int32_t *slot = t_slots(ctx, 2, slots);
     t_moved(T_WATER_POS, 3, 2, 1, pos);
     t_pool     water  = t_pool_make(ctx, "sto-3g", "b3lyp5", 0, 3, T_WATER_Z, 2, pos, NULL);

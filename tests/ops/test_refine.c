@@ -16,7 +16,7 @@ static void fill(const t_case *c, double *x) {
     t_waters_fill(c, ((const t_waters *)c->user)->pool.ts->F0, 0.1, 0.0, x);
 }
 static ks_status fwd(t_case *c, void *const in[], void *const out[]) {
-    t_waters           *s  = c->user;
+    t_waters        *s  = c->user;
     ks_status        st = KS_OK;
     ks_refine_result r;
     KS_TRY(ks_refine_fwd(c->ctx, s->refine, &s->batch, in[0], 1, &r));
@@ -34,7 +34,7 @@ done:
 }
 /* The object keeps what the adjoint needs of its last forward, so that one is repeated here. */
 static ks_status adj(t_case *c, void *const in[], void *const saved[], void *const out_bar[], void *const in_bar[]) {
-    t_waters           *s  = c->user;
+    t_waters        *s  = c->user;
     ks_status        st = KS_OK;
     ks_refine_result r;
     (void)saved;
@@ -45,7 +45,7 @@ done:
     return st;
 }
 static ks_status bad(t_case *c, int k, void *const in[], void *const out[]) {
-    t_waters           *s = c->user;
+    t_waters        *s = c->user;
     ks_refine_result r;
     (void)out;
     return k == 0 ? ks_refine_fwd(c->ctx, s->refine, &s->batch, NULL, 1, &r)
@@ -86,13 +86,13 @@ static void test_mixed_and_masks(ks_ctx *ctx, ks_refine_kind kind) {
     double        pos[18];
     const int32_t first[2] = {0, 1};
     t_moved(T_WATER_POS, 3, 2, 6, pos);
-    t_pool water                     = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL),
-           hcn                       = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
-    const int32_t           host[3]  = {first[0], first[1], 0};
-    int32_t                *slots    = t_slots(ctx, 3, host);
-    ks_segment              segs[2]  = {{water.ts, 2, slots}, {hcn.ts, 1, slots + 2}};
-    ks_batch                batch    = {2, segs};
-    const ks_refine_options opt      = {kind, 0};
+    t_pool water                    = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_WATER_Z, 2, pos, NULL),
+           hcn                      = t_pool_make(ctx, "sto-3g", "lda", 0, 3, T_HCN_Z, 1, T_HCN_POS, NULL);
+    const int32_t           host[3] = {first[0], first[1], 0};
+    int32_t                *slots   = t_slots(ctx, 3, host);
+    ks_segment              segs[2] = {{water.ts, 2, slots}, {hcn.ts, 1, slots + 2}};
+    ks_batch                batch   = {2, segs};
+    const ks_refine_options opt     = {kind, 0};
     const int64_t           size = ks_batch_mat_size(&batch), nw = 49;
     ks_refine              *r = NULL, *alone = NULL;
     ks_refine_result        res;
@@ -189,7 +189,11 @@ int main(int argc, char **argv) {
                       .grad_tol  = 1e-7,
                       .trials    = 1,
                       .max_fault = 20,
-                      .in        = {{.name = "H0", .diff = 1, .tol = 1e-10 /* as of its outputs, over gaps of 0.3 Ha */, .fill = fill, .project = t_waters_symmetric}},
+                      .in        = {{.name    = "H0",
+                                     .diff    = 1,
+                                     .tol     = 1e-10 /* as of its outputs, over gaps of 0.3 Ha */,
+                                     .fill    = fill,
+                                     .project = t_waters_symmetric}},
                       .out       = {{.name = "H", .diff = 1, .tol = 1e-9},
                                     {.name = "P", .diff = 1, .tol = 1e-9},
                                     {.name = "F", .diff = 1, .tol = 1e-9},

@@ -34,7 +34,8 @@ static void test_arena(void) {
         ks_arena_release(a, m);
         if (pass) T_CHECK(ks_alloc_count() == before, "a warm arena allocated");
     }
-    T_CHECK(ks_arena_high_water(a) >= 10100 * 8 && ks_arena_high_water(a) < 10300 * 8, "high water %zu", ks_arena_high_water(a));
+    T_CHECK(ks_arena_high_water(a) >= 10100 * 8 && ks_arena_high_water(a) < 10300 * 8, "high water %zu",
+            ks_arena_high_water(a));
     T_ERR(ks_arena_take(a, INT64_MAX, 8, (void **)&p), KS_ERR_ARG);
     ks_arena_destroy(&a);
     for (int n = 1; n < 8; n++) { /* allocation n fails: an error, no leak, no crash */
@@ -48,8 +49,8 @@ static void test_arena(void) {
 }
 
 static void test_rng(void) {
-    uint32_t  b[4];
-    int64_t   perm[10];
+    uint32_t b[4];
+    int64_t  perm[10];
     /* RandomState(42).permutation(10) in NumPy 1.x and 2.x */
     const int64_t ref[10] = {8, 1, 5, 0, 7, 2, 9, 4, 3, 6};
     double        sum = 0, sum2 = 0;

@@ -26,7 +26,7 @@ static double improper(const double *r) { /* distance from a proper rotation */
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++) {
             const double s = r[3 * i] * r[3 * j] + r[3 * i + 1] * r[3 * j + 1] + r[3 * i + 2] * r[3 * j + 2] - (i == j);
-            worst = t_worse(worst, fabs(s));
+            worst          = t_worse(worst, fabs(s));
         }
     return worst;
 }
@@ -45,8 +45,7 @@ static double invariance(ks_ctx *ctx, ks_frame_kind kind, int n, const int32_t *
         move(R, shift, n, pos, moved);
         T_OK(ks_frame_fwd(ctx, kind, 1, n, Z, ref, bond, moved, NULL, rot, there));
         if (improper(rot) > 1e-13) return 1;
-        for (int i = 0; i < 3 * n; i++)
-            worst = t_worse(worst, fabs(there[i] - in_frame[i]));
+        for (int i = 0; i < 3 * n; i++) worst = t_worse(worst, fabs(there[i] - in_frame[i]));
     }
     return worst;
 }
@@ -167,7 +166,7 @@ static double equivariance(ks_ctx *ctx, ks_frame_kind kind, ks_output output) {
     T_OK(ks_rotate_fwd(ctx, 1, &blocks, 0, R, W, NULL, turned));
     for (int64_t i = 0; i < n * n; i++) {
         worst = t_worse(worst, fabs(V[i] - turned[i]));
-        size = fmax(size, fabs(V[i]));
+        size  = fmax(size, fabs(V[i]));
     }
     ks_model_destroy(&m);
     KS_FREE(W);

@@ -21,7 +21,7 @@ static double worst(int64_t n, const double *p, int lo, int hi) {
                 for (int64_t g = 0; g < n; g++)
                     s += p[4 * g + 3] * pow(p[4 * g], i) * pow(p[4 * g + 1], j) * pow(p[4 * g + 2], d - i - j);
                 const double e = fabs(s - mean(i, j, d - i - j));
-                bad = t_worse(bad, e);
+                bad            = t_worse(bad, e);
             }
     return bad;
 }

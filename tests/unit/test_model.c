@@ -96,7 +96,7 @@ static void test_gradient(ks_ctx *ctx, const bench *t, ks_model_options o) {
         }
         const double diff  = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * h);
         const double error = fabs(diff - along) / sqrt(size);
-        worst = t_worse(worst, error);
+        worst              = t_worse(worst, error);
         memcpy(x, keep, (size_t)n * sizeof *x);
     }
     /* The directions change all parameters at once, so the truncation is large (it falls as h^4: 4e-2 at 1e-3, 8e-6 at

@@ -150,7 +150,7 @@ static void test_slots(void) {
         jk_of(ctx, eri, 1, slots + f, DM, D + f * DM * n2, 1, JK);
         T_CHECK(!memcmp(JK, ref + f * DM * n2, bytes / B), "slot %d", slot[f]);
     }
-    memcpy(D, D + DM * n2, 2 * bytes / B); /* frames 1, 2, 0 */
+    memmove(D, D + DM * n2, 2 * bytes / B); /* frames 1, 2, 0 */
     for (int64_t i = 0; i < DM * n2; i++) D[2 * DM * n2 + i] = ks_rng_uniform(3, KS_STREAM_TEST, 2, (uint64_t)i);
     for (int64_t m = 2 * DM; m < B * DM; m++)
         for (int64_t i = 0, n = data.n_ao; i < n; i++)

@@ -224,7 +224,7 @@ extern "C" ks_status ks_grid_build_cuda(ks_ctx *ctx, ks_grid *grid, int64_t n_fr
     ks_cuda            *cu    = ks_cuda_of(ctx);
     ks_arena           *arena = ks_ctx_scratch(ctx);
     const ks_arena_mark mark  = ks_arena_get_mark(arena);
-    const int64_t       n = grid->sys->n_atom, column = 2 * n * (int64_t)sizeof(double), limit = 227 << 10;
+    const int64_t       n = grid->sys->n_atom, column = 2 * n * (int64_t)sizeof(double), limit = 160 << 10;
     int                 threads = MAX_THREADS;
     double             *inv_R   = NULL;
     if (!grid->impl) KS_TRY(device_tables(ctx, grid));

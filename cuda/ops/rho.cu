@@ -230,37 +230,44 @@ done:
     return st;
 }
 
+/* Launches when the device gives a block so much shared memory (sm_80: 163 KiB, sm_90: 227); else *launched stays 0. */
 template <int POINTS>
-static ks_status density(ks_cuda *cu, const ks_grid_cuda *d, int64_t shared, const density_args *a) {
-    ks_status st = KS_OK;
-    KS_CUDA_CHECK(
-        cudaFuncSetAttribute(grid_density_k<POINTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+static ks_status density(ks_cuda *cu, const ks_grid_cuda *d, int64_t shared, const density_args *a, int *launched) {
+    ks_status         st = KS_OK;
+    const cudaError_t e  = cudaFuncSetAttribute(grid_density_k<POINTS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                (int)ks_min64(shared, INT32_MAX));
+    if (e == cudaErrorInvalidValue) {
+        (void)cudaGetLastError();
+        return KS_OK;
+    }
+    KS_CUDA_CHECK(e);
     KS_LAUNCH(grid_density_k<POINTS>, dim3(ks_blocks(a->n_point, POINTS, INT32_MAX), (unsigned)a->n_frame), 8 * POINTS,
               (size_t)shared, cu->stream, *d, *a);
     KS_LAUNCHED(cu);
+    *launched = 1;
 done:
     return st;
 }
 
 ks_status ks_grid_density(ks_ctx *ctx, const ks_grid *grid, int n_feat, int n_density, int64_t n_frame,
                           const int32_t *slot, const double *packed, int64_t n_occ_row, double *feat) {
-    ks_status           st    = KS_OK;
-    const ks_grid_cuda *d     = (const ks_grid_cuda *)grid->impl;
-    const int64_t       limit = 227 << 10, n8 = ks_round_up(d->n_ao, 8), word = (int64_t)sizeof(double);
-    int64_t             shared = 0;
-    density_args        a      = {slot,        grid->xyz, packed,    feat,           n_frame, grid->n_point,
-                                  grid->n_pad, n_feat,    n_density, (int)n_occ_row, 0};
-    for (int choice = 0; choice < 4; choice++) { /* the larger panel first, then R and R' kept */
+    ks_status           st = KS_OK;
+    const ks_grid_cuda *d  = (const ks_grid_cuda *)grid->impl;
+    const int64_t       n8 = ks_round_up(d->n_ao, 8), word = (int64_t)sizeof(double);
+    int64_t             shared   = 0;
+    int                 launched = 0;
+    density_args        a        = {slot,        grid->xyz, packed,    feat,           n_frame, grid->n_point,
+                                    grid->n_pad, n_feat,    n_density, (int)n_occ_row, 0};
+    for (int choice = 0; choice < 4 && !launched; choice++) { /* the larger panel first, then R and R' kept */
         const int points = choice < 2 ? 64 : 32;
         a.keep           = choice % 2 == 0;
         shared           = word * density_shared(points, n8, n_occ_row, d->n_shell, a.keep);
-        if (shared > limit) continue;
-        if (points == 64) KS_TRY(density<64>(ks_cuda_of(ctx), d, shared, &a));
-        else KS_TRY(density<32>(ks_cuda_of(ctx), d, shared, &a));
-        goto done;
+        if (points == 64) KS_TRY(density<64>(ks_cuda_of(ctx), d, shared, &a, &launched));
+        else KS_TRY(density<32>(ks_cuda_of(ctx), d, shared, &a, &launched));
     }
-    KS_CHECK(0, KS_ERR_UNSUPPORTED, "density on backend cuda: %d AOs need %lld bytes of shared memory, limit %lld",
-             (int)d->n_ao, (long long)shared, (long long)limit);
+    KS_CHECK(launched, KS_ERR_UNSUPPORTED,
+             "density on backend cuda: %d AOs need %lld bytes of shared memory, more than a block of this GPU has",
+             (int)d->n_ao, (long long)shared);
 done:
     return st;
 }

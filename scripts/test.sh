@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up and passes the tests: packages, three builds, all of CTest. At most 45 minutes on two cores, no GPU needed.
+# Sets up and passes the tests: packages, four builds, all of CTest. At most 90 minutes on two cores, no GPU needed.
 #
 #   1. cpu-release with gcc: every test, the oracles (libxc, libint2), the kernel launcher, end to end
 #   2. cpu-debug with gcc, ASan and UBSan: every test but those labelled slow

@@ -97,7 +97,7 @@ done
 if ((cuda_libs)) || [ -d /usr/local/cuda/lib64 ]; then
     moved=$(mktemp -d) && trap 'rm -rf "$moved"' EXIT
     cp -r "$out" "$moved/b"
-    (cd / && env -i "$moved/b/bin/ksgrad" scf "$moved/b/share/ksgrad/water-512.npz" --frames 0 --grid 0 --backend cpu -q --json "$moved/e.json")
+    (cd / && env -i "$moved/b/bin/ksgrad" scf "$moved/b/share/ksgrad/water-512.npz" --frames 0 --grid 0 --backend cpu -q --json "$moved/e.json" >/dev/null)
     grep -q '"converged": true' "$moved/e.json" || { echo "bundle: the moved folder does not compute" >&2 && exit 1; }
 fi
 echo "bundle: $out, $(($(size "$out") / 1048576)) MiB, sm_$arch, glibc ${glibc#GLIBC_} or newer"

@@ -67,5 +67,8 @@ check "SCF cycles" close gpu.json cpu.json cycles 0 6
 "$gpu" gradcheck c.yaml --set model.precision=fp64 >gradcheck.txt
 check "gradcheck: $(tail -1 gradcheck.txt)" grep -q '^gradcheck: max relative error' gradcheck.txt
 tail -1 gradcheck.txt
+"$gpu" bench frames.xyz --frames 0:2 --basis sto-3g --grid 0 --repeat 1 --backend cuda --set model.d_model=16 --set model.heads=2 \
+    --set model.layers=1 --json bench.json >/dev/null
+check "bench times all operations, the recorded ones too" test "$(grep -c '"seconds":' bench.json)" -eq 17
 echo "$n checks"
-test "$n" -ge 9
+test "$n" -ge 10

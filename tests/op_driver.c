@@ -201,8 +201,8 @@ void t_run_cotangent(run *r, uint64_t trial) {
 }
 
 /* Scratch as a careless op would meet it: NaN. Small pieces and a margin for what is lost at the ends of chunks, so
- * that the arena does not grow by this (sanitizer builds fill every take, KS_POISON). */
-/* NaN into what the arena has; ctx NULL: host memory. */
+ * that the arena does not grow by this (sanitizer builds fill every take of host memory, KS_POISON). ctx NULL: the arena
+ * is host memory. */
 static void poison(ks_ctx *ctx, ks_arena *a) {
     static unsigned char ones[1 << 16];
     const size_t         piece = sizeof ones, size = ks_arena_reserved(a);

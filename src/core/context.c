@@ -183,7 +183,9 @@ ks_status ks_graph_end(ks_ctx *ctx, ks_graph **out) {
     ks_graph *g  = NULL;
     if (!out) return ctx->backend->graph_end(ctx->state, NULL);
     *out = NULL;
-    KS_TRY(KS_ZNEW(g, 1));
+    st   = KS_ZNEW(g, 1);
+    if (st != KS_OK) (void)ctx->backend->graph_end(ctx->state, NULL); /* never left open */
+    KS_TRY(st);
     g->ctx = ctx;
     KS_TRY(ctx->backend->graph_end(ctx->state, &g->impl));
     *out = g;

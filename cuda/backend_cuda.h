@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-ks_status ks_cuda_open(void **state);
+ks_status ks_cuda_open(int device, void **state);
 void      ks_cuda_close(void *state);
 ks_status ks_cuda_alloc(void *state, size_t bytes, void **out);
 void      ks_cuda_free(void *state, void *ptr);
@@ -23,9 +23,11 @@ ks_status ks_cuda_to_host(void *state, void *dst, const void *src, size_t bytes)
 ks_status ks_cuda_zero(void *state, void *dst, size_t bytes);
 ks_status ks_cuda_sync(void *state);
 int64_t   ks_cuda_memory(void *state);
+ks_status ks_cuda_device(void *state, ks_device_info *out);
 ks_status ks_cuda_fetch_open(void *state, size_t bytes, void **fetch, void **host);
 ks_status ks_cuda_fetch_start(void *state, void *fetch, void *host, const void *src, size_t bytes);
 ks_status ks_cuda_fetch_wait(void *state, void *fetch);
+ks_status ks_cuda_fetch_is_ready(void *state, void *fetch, int *ready);
 void      ks_cuda_fetch_close(void *state, void *fetch);
 ks_status ks_cuda_graph_begin(void *state);
 ks_status ks_cuda_graph_end(void *state, void **graph);

@@ -9,6 +9,7 @@
  * pinned buffers of their own (fetch).
  * Recording: a stream capture of this thread. What cannot be recorded is refused here, by name. */
 #include "common.cuh"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "backend_cuda.h"
@@ -31,6 +32,7 @@ typedef struct cuda_branch {
 } cuda_branch;
 
 struct ks_cuda_impl {
+    int         device, n_device;
     int         n_branch;
     cuda_branch branch[BRANCHES];
     cudaEvent_t fork;
@@ -126,16 +128,21 @@ static void use_branch(ks_cuda *cu, int k) {
     cu->solver           = b->solver;
 }
 
-extern "C" ks_status ks_cuda_open(void **state) {
+extern "C" ks_status ks_cuda_open(int device, void **state) {
     ks_status            st   = KS_OK;
     ks_cuda             *cu   = NULL;
     const char          *sync = getenv("KS_CUDA_SYNC"), *streams = getenv("KS_CUDA_STREAMS");
-    struct ks_cuda_impl *c = NULL;
+    struct ks_cuda_impl *c        = NULL;
+    int                  n_device = 0;
     cudaDeviceProp       prop;
     cudaFuncAttributes   attributes;
     KS_TRY(find_device());
-    KS_CUDA_CHECK(cudaSetDevice(0)); /* one process per GPU: the launcher of the ranks sets CUDA_VISIBLE_DEVICES */
-    KS_CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
+    KS_CUDA_CHECK(cudaGetDeviceCount(&n_device));
+    if (n_device == 1) device = 0; /* many launchers show each rank its own GPU alone */
+    KS_CHECK(device >= 0 && device < n_device, KS_ERR_UNSUPPORTED,
+             "backend cuda: GPU %d is wanted, this process sees %d: start fewer ranks on this host", device, n_device);
+    KS_CUDA_CHECK(cudaSetDevice(device));
+    KS_CUDA_CHECK(cudaGetDeviceProperties(&prop, device));
     KS_CHECK(prop.major >= 8, KS_ERR_UNSUPPORTED,
              "backend cuda: no usable GPU: %s has compute capability %d.%d, needed 8.0 or newer", prop.name, prop.major,
              prop.minor);
@@ -147,6 +154,8 @@ extern "C" ks_status ks_cuda_open(void **state) {
     KS_TRY(KS_ZNEW(cu, 1));
     KS_TRY(KS_ZNEW(cu->impl, 1));
     c           = cu->impl;
+    c->device   = device;
+    c->n_device = n_device;
     cu->n_sm    = prop.multiProcessorCount;
     cu->sync    = sync && !strcmp(sync, "1");
     c->n_branch = streams && !strcmp(streams, "1") ? 1 : BRANCHES;
@@ -225,6 +234,23 @@ extern "C" int64_t ks_cuda_memory(void *state) {
     size_t free_bytes = 0, total = 0;
     (void)state;
     return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? (int64_t)free_bytes : 0;
+}
+
+extern "C" ks_status ks_cuda_device(void *state, ks_device_info *out) {
+    ks_status                  st = KS_OK;
+    const struct ks_cuda_impl *c  = ((ks_cuda *)state)->impl;
+    cudaDeviceProp             prop;
+    char                      *at = out->id;
+    KS_CUDA_CHECK(cudaGetDeviceProperties(&prop, c->device));
+    out->index = c->device;
+    out->n     = c->n_device;
+    snprintf(out->name, sizeof out->name, "%.127s", prop.name);
+    at += snprintf(at, 5, "GPU-");
+    for (int k = 0; k < 16; k++)
+        at += snprintf(at, 4, "%s%02x", k == 4 || k == 6 || k == 8 || k == 10 ? "-" : "",
+                       (unsigned)(unsigned char)prop.uuid.bytes[k]);
+done:
+    return st;
 }
 
 /* Room for at most `want` bytes in the current piece, or in the next one when that is used up or another stream's. */
@@ -334,6 +360,17 @@ extern "C" ks_status ks_cuda_fetch_wait(void *state, void *fetch) {
     (void)state;
     KS_CUDA_CHECK(cudaEventSynchronize(f->done));
     KS_TRY(fault_report(f->fault_seen));
+done:
+    return st;
+}
+
+extern "C" ks_status ks_cuda_fetch_is_ready(void *state, void *fetch, int *ready) {
+    ks_status         st = KS_OK;
+    const cuda_fetch *f  = (const cuda_fetch *)fetch;
+    const cudaError_t e  = cudaEventQuery(f->done);
+    (void)state;
+    *ready = e == cudaSuccess;
+    if (e != cudaErrorNotReady) KS_CUDA_CHECK(e);
 done:
     return st;
 }

@@ -75,6 +75,12 @@ typedef struct ks_config {
         int     graphs;     /* CUDA: record passes and replay them */
         double  memory_gib; /* host or device memory to plan with; 0: what is free, less a reserve */
     } device;
+    struct {
+        char   transport[16]; /* auto, nccl, mpi, tcp */
+        double timeout_s, bucket_mib;
+        int    wire;          /* 0: full, 1: bf16 */
+        int    shard_moments; /* ZeRO-1 */
+    } comm;
 } ks_config;
 
 /* All defaults, as a file with only `version: 1` would give (not yet checked by ks_config_check). */

@@ -18,6 +18,7 @@ typedef struct ks_ctx ks_ctx;
 typedef struct ks_ctx_options {
     const char *backend; /* "auto", "cpu" or "cuda"; NULL means "cpu". "auto": cuda when usable, else cpu */
     int         threads; /* CPU threads; 0: what the process may use (affinity mask) */
+    int         device;  /* which of the GPUs that the process sees; of a single one, that one */
 } ks_ctx_options;
 
 /* opt may be NULL (cpu, all threads). Not-available backends are KS_ERR_UNSUPPORTED, never a fallback. */
@@ -27,6 +28,13 @@ void                   ks_ctx_destroy(ks_ctx **ctx); /* accepts NULL and &NULL *
 const char *ks_ctx_backend(const ks_ctx *ctx); /* "cpu" or "cuda" */
 int         ks_ctx_threads(const ks_ctx *ctx);
 const char *ks_cpu_isa(void); /* "avx512", "avx2" or "base": what the lane kernels run as (KSGRAD_ISA lowers it) */
+
+typedef struct ks_device_info {
+    char name[128]; /* of the GPU; empty on the CPU backend, likewise id */
+    char id[64];    /* UUID */
+    int  index, n;  /* which of the n that the process sees */
+} ks_device_info;
+KS_NODISCARD ks_status ks_ctx_device(const ks_ctx *ctx, ks_device_info *out);
 
 int ks_ctx_is_host(const ks_ctx *ctx); /* 1: backend memory is host memory and may be read in place */
 
@@ -51,6 +59,7 @@ KS_NODISCARD ks_status  ks_fetch_create(ks_ctx *ctx, size_t bytes, ks_fetch **ou
 void                    ks_fetch_destroy(ks_fetch **fetch);
 KS_NODISCARD ks_status  ks_fetch_start(ks_fetch *fetch, const void *src, size_t bytes);
 KS_NODISCARD ks_status  ks_fetch_wait(ks_fetch *fetch);
+KS_NODISCARD ks_status  ks_fetch_is_ready(ks_fetch *fetch, int *ready); /* 1: ks_fetch_wait would not wait */
 const void             *ks_fetch_host(const ks_fetch *fetch);
 
 /* Recorded work: what is queued between begin and end is recorded instead of run, and every launch runs it again on

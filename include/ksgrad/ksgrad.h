@@ -4,6 +4,7 @@
 #include "ksgrad/arena.h"
 #include "ksgrad/batch.h"
 #include "ksgrad/checkpoint.h"
+#include "ksgrad/comm.h"
 #include "ksgrad/config.h"
 #include "ksgrad/context.h"
 #include "ksgrad/data.h"

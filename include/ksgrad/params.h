@@ -48,6 +48,12 @@ void           *ks_params_grad(ks_params *params, int64_t index);
 void                  *ks_params_flat(ks_params *params, char which);
 KS_NODISCARD ks_status ks_params_zero_grad(ks_params *params);
 
+/* The model's adjoint says, while it queues the last segment of a pass, that the gradients of parameter `index` and of all
+ * registered after it are complete; the listener (NULL: none) queues what follows from that. */
+typedef ks_status (*ks_params_listener)(void *user, int64_t offset); /* of parameter `index` in the flat arrays */
+void                   ks_params_listen(ks_params *params, ks_params_listener listener, void *user);
+KS_NODISCARD ks_status ks_params_ready(ks_params *params, int64_t index);
+
 #ifdef __cplusplus
 }
 #endif

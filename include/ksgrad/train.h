@@ -6,6 +6,7 @@
 #define KS_TRAIN_H
 #include <signal.h>
 #include "ksgrad/checkpoint.h"
+#include "ksgrad/comm.h"
 #include "ksgrad/config.h"
 #include "ksgrad/data.h"
 #include "ksgrad/rng.h"
@@ -52,8 +53,8 @@ typedef struct ks_train_plan {
 } ks_train_plan;
 
 /* pool and micro_batch of the config, or what fits. KS_ERR_NOMEM with both figures when not even the least fits. */
-KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
-                                          ks_model *model, ks_train_plan *plan);
+KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
+                                          const ks_run_data *data, ks_model *model, ks_train_plan *plan);
 /* A table for people; caller frees. */
 KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan,
                                            char **text);
@@ -61,6 +62,9 @@ KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run
 /* ---- the trainer ---- */
 
 typedef struct ks_trainer ks_trainer;
+
+/* What ranks decide together: any rank's vote counts, and all learn of it with the result of the step that carried it. */
+enum { KS_VOTE_STOP, KS_VOTE_SAVE, KS_VOTE_N };
 
 typedef struct ks_step_result {
     int64_t step;       /* of this step, from 1 */
@@ -72,6 +76,8 @@ typedef struct ks_step_result {
     int64_t n_frame, n_masked;
     int64_t n_built;                /* geometries whose tensors were made in this step */
     double  build_seconds, seconds; /* wall time: of building, of the whole step */
+    double  wait_seconds;           /* of it: waiting for other ranks */
+    int     vote[KS_VOTE_N];
 } ks_step_result;
 
 typedef struct ks_valid_result {
@@ -83,9 +89,10 @@ typedef struct ks_valid_result {
     double  seconds;
 } ks_valid_result;
 
-/* Everything borrowed. resume: a state as loaded from a checkpoint (its plan is kept), or NULL. */
-KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
-                                         ks_trainer **out);
+/* Everything borrowed. comm NULL: one rank. With several, train.batch frames are shared out over them and every call below
+ * is collective; results and decisions are the same on all ranks. */
+KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
+                                         const ks_run_data *data, ks_trainer **out);
 void                   ks_trainer_destroy(ks_trainer **trainer);
 ks_model              *ks_trainer_model(ks_trainer *trainer);
 const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
@@ -102,7 +109,7 @@ KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out)
  * end of a run need all steps collected. */
 int                    ks_trainer_depth(const ks_trainer *trainer);
 int                    ks_trainer_pending(const ks_trainer *trainer);
-KS_NODISCARD ks_status ks_trainer_queue(ks_trainer *trainer);
+KS_NODISCARD ks_status ks_trainer_queue(ks_trainer *trainer, const int vote[KS_VOTE_N]); /* NULL: none */
 KS_NODISCARD ks_status ks_trainer_collect(ks_trainer *trainer, ks_step_result *out);
 /* Validation set (valid.frames); *is_best: the lowest mean energy so far. */
 KS_NODISCARD ks_status ks_trainer_validate(ks_trainer *trainer, ks_valid_result *out, int *is_best);
@@ -130,7 +137,7 @@ typedef struct ks_run_result {
     double  seconds;
 } ks_run_result;
 
-KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_options *options,
+KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_options *options,
                                     ks_run_result *result);
 
 #ifdef __cplusplus

@@ -106,7 +106,7 @@ int ks_cli_usage_error(const char *verb, const char *fmt, ...) {
 }
 
 ks_status ks_cli_ctx(const char *backend, int threads, ks_ctx **out) {
-    const ks_ctx_options opt = {backend, threads};
+    const ks_ctx_options opt = {.backend = backend, .threads = threads};
     const ks_status      st  = ks_ctx_create(&opt, out);
     g_device_failed          = st != KS_OK && st != KS_ERR_ARG;
     return st;

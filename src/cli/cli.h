@@ -78,8 +78,14 @@ int ks_cli_exit_code(ks_status st);
 /* A usage complaint: one line, a pointer to --help; returns KS_EXIT_USAGE. */
 int ks_cli_usage_error(const char *verb, const char *fmt, ...) KS_PRINTF(2, 3);
 
-/* Context from backend and threads; an unusable device exits with KS_EXIT_DEVICE, whatever the status is. */
+/* Context from backend and threads; an unusable device exits with KS_EXIT_DEVICE, whatever the status is. For verbs that
+ * run as one rank: a launcher that has started several is KS_ERR_CONFIG. */
 KS_NODISCARD ks_status ks_cli_ctx(const char *backend, int threads, ks_ctx **out);
+
+/* This process among the ranks that a launcher (or --launcher, --rank, --ranks, --rendezvous) has started, from comm.* of
+ * the config: the communicator (NULL: one rank) and the context on this rank's GPU or share of the threads. Log lines of
+ * rank 0 only from here on; ks_cli_finish tells the other ranks of an error before it returns. */
+KS_NODISCARD ks_status ks_cli_ranks(const ks_config *config, ks_comm **comm, ks_ctx **ctx);
 
 /* Log lines also go to this file (NULL: no longer). The caller closes it. */
 void ks_cli_log_file(FILE *file);

@@ -21,7 +21,7 @@ static ks_status print_plan(ks_ctx *ctx, const ks_config *config) {
     opt.n_ao_kind = data->system[0]->n_ao_kind;
     KS_TRY(ks_model_create(ctx, &opt, (uint64_t)config->run.seed, &model));
     printf("# network: %lld parameters\n", (long long)ks_params_n_scalar(ks_model_params(model)));
-    KS_TRY(ks_train_make_plan(ctx, config, data, model, &plan));
+    KS_TRY(ks_train_make_plan(ctx, NULL, config, data, model, &plan));
     KS_TRY(ks_train_print_plan(config, data, &plan, &text));
     for (const char *p = text; *p; p++) {
         if (p == text || p[-1] == '\n') fputs("# ", stdout);

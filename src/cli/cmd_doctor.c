@@ -29,7 +29,7 @@ static double memory_gib(const char *key) {
 
 static int check_backend(const char *name) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options opt = {name, 0};
+    const ks_ctx_options opt = {.backend = name};
     const int            ok  = ks_ctx_create(&opt, &ctx) == KS_OK;
     if (ok)
         printf("%-18s %s, %d thread%s\n", "backend", ks_ctx_backend(ctx), ks_ctx_threads(ctx),

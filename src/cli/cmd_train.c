@@ -76,7 +76,7 @@ int ks_cmd_train(int argc, char **argv) {
     KS_TRY(ks_config_load(arg[0], n_set, set, &config));
     KS_TRY(ks_cli_ctx(config.device.backend, (int)config.device.threads, &ctx));
     KS_TRY(ks_cli_catch_signals());
-    st = ks_train_run(ctx, &config, &options, &result);
+    st = ks_train_run(ctx, NULL, &config, &options, &result);
     if (st == KS_ERR_STOPPED) ks_log(KS_LOG_INFO, "%s", ks_error_message());
     if (st == KS_OK) print_end(&config, &result);
 done:

@@ -17,10 +17,11 @@ struct ks_ops_grid;
 struct ks_ops_linalg;
 struct ks_ops_net;
 struct ks_ops_optim;
+struct ks_transport;
 
 typedef struct ks_backend {
     const char *name;
-    ks_status (*open)(void **state); /* device handles, streams */
+    ks_status (*open)(int device, void **state); /* device handles, streams */
     void (*close)(void *state);
     ks_status (*alloc)(void *state, size_t bytes, void **out);
     void (*free)(void *state, void *ptr);
@@ -29,10 +30,12 @@ typedef struct ks_backend {
     ks_status (*zero)(void *state, void *dst, size_t bytes);
     ks_status (*sync)(void *state); /* waits; reports faults that kernels have raised */
     int64_t (*memory)(void *state); /* bytes that can still be allocated */
+    ks_status (*device)(void *state, ks_device_info *out); /* empty on the CPU */
     /* Asynchronous read-back into host memory of the backend's own kind; see ks_fetch in context.h. */
     ks_status (*fetch_open)(void *state, size_t bytes, void **fetch, void **host);
     ks_status (*fetch_start)(void *state, void *fetch, void *host, const void *src, size_t bytes);
     ks_status (*fetch_wait)(void *state, void *fetch);
+    ks_status (*fetch_is_ready)(void *state, void *fetch, int *ready);
     void (*fetch_close)(void *state, void *fetch);
     /* Capture and replay; empty where nothing is queued (the CPU). */
     ks_status (*graph_begin)(void *state);
@@ -48,6 +51,7 @@ typedef struct ks_backend {
     const struct ks_ops_linalg    *linalg;
     const struct ks_ops_net       *net;
     const struct ks_ops_optim     *optim;
+    const struct ks_transport     *transport; /* between ranks of this backend (comm/transport.h); empty: the host's */
 } ks_backend;
 
 extern const ks_backend ks_backend_cpu;

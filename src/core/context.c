@@ -43,13 +43,13 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
     ks_status   st   = KS_OK;
     ks_ctx     *ctx  = NULL;
     const char *name = opt && opt->backend ? opt->backend : "cpu";
-    const int   nthr = opt ? opt->threads : 0;
+    const int   nthr = opt ? opt->threads : 0, device = opt ? opt->device : 0;
     KS_CHECK(out, KS_ERR_ARG, "context: NULL argument");
     KS_CHECK(nthr >= 0 && nthr <= MAX_THREADS, KS_ERR_ARG, "threads=%d, limit 0..%d", nthr, MAX_THREADS);
     KS_TRY(KS_ZNEW(ctx, 1));
     if (!strcmp(name, "auto")) {
         const ks_backend *cuda = find_backend("cuda");
-        if (cuda && cuda->open(&ctx->state) == KS_OK) {
+        if (cuda && cuda->open(device, &ctx->state) == KS_OK) {
             ctx->backend = cuda;
         } else {
             ks_error_clear();
@@ -59,7 +59,7 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
     if (!ctx->backend) {
         const ks_backend *b = find_backend(name);
         KS_CHECK(b, KS_ERR_UNSUPPORTED, "backend '%s' is not part of this build", name);
-        if (b->open) KS_TRY(b->open(&ctx->state));
+        if (b->open) KS_TRY(b->open(device, &ctx->state));
         ctx->backend = b;
     }
     ctx->n_thread = nthr ? nthr : usable_threads();
@@ -94,6 +94,10 @@ void ks_ctx_destroy(ks_ctx **pctx) {
 
 const char *ks_ctx_backend(const ks_ctx *ctx) { return ctx->backend->name; }
 int         ks_ctx_threads(const ks_ctx *ctx) { return ctx->n_thread; }
+ks_status   ks_ctx_device(const ks_ctx *ctx, ks_device_info *out) {
+    *out = (ks_device_info){.n = 0};
+    return ctx->backend->device ? ctx->backend->device(ctx->state, out) : KS_OK;
+}
 int         ks_ctx_is_host(const ks_ctx *ctx) { return ctx->backend == &ks_backend_cpu; }
 ks_arena   *ks_ctx_scratch(ks_ctx *ctx) { return ctx->scratch[ctx->branch]; }
 ks_arena   *ks_ctx_host_scratch(ks_ctx *ctx) { return ctx->host_scratch; }
@@ -162,6 +166,10 @@ done:
 }
 ks_status ks_fetch_wait(ks_fetch *f) {
     return f->ctx->backend->fetch_wait ? f->ctx->backend->fetch_wait(f->ctx->state, f->impl) : KS_OK;
+}
+ks_status ks_fetch_is_ready(ks_fetch *f, int *ready) {
+    *ready = 1;
+    return f->ctx->backend->fetch_is_ready ? f->ctx->backend->fetch_is_ready(f->ctx->state, f->impl, ready) : KS_OK;
 }
 const void *ks_fetch_host(const ks_fetch *f) { return f->host; }
 

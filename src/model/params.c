@@ -7,13 +7,15 @@
 enum { ALIGN_BYTES = 64 };
 
 struct ks_params {
-    ks_ctx      *ctx; /* borrowed */
-    ks_precision precision;
-    int64_t      count, capacity;
-    ks_param    *param; /* (count) */
-    int64_t      total, n_scalar;
-    int          finished;
-    void        *flat[4]; /* data, grad, m, v: (total) each */
+    ks_ctx            *ctx; /* borrowed */
+    ks_precision       precision;
+    int64_t            count, capacity;
+    ks_param          *param; /* (count) */
+    int64_t            total, n_scalar;
+    int                finished;
+    void              *flat[4]; /* data, grad, m, v: (total) each */
+    ks_params_listener listener;
+    void              *listener_user;
 };
 
 static const char k_flat_names[] = "pgmv";
@@ -153,4 +155,14 @@ void *ks_params_flat(ks_params *params, char which) {
 
 ks_status ks_params_zero_grad(ks_params *params) {
     return ks_mem_zero(params->ctx, params->flat[1], (size_t)params->total * ks_params_elem_bytes(params));
+}
+
+void ks_params_listen(ks_params *params, ks_params_listener listener, void *user) {
+    params->listener      = listener;
+    params->listener_user = user;
+}
+
+ks_status ks_params_ready(ks_params *params, int64_t index) {
+    const ks_param *p = ks_params_get(params, index);
+    return p && params->listener ? params->listener(params->listener_user, p->offset) : KS_OK;
 }

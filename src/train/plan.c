@@ -52,11 +52,12 @@ done:
     return st;
 }
 
-ks_status ks_train_make_plan(ks_ctx *ctx, const ks_config *c, const ks_run_data *d, ks_model *model,
+ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *c, const ks_run_data *d, ks_model *model,
                              ks_train_plan *plan) {
     ks_status     st    = KS_OK;
     const int64_t batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
-    ks_params    *params  = ks_model_params(model);
+    ks_params    *params = ks_model_params(model);
+    (void)comm;
     ks_train_plan p       = {.budget_bytes = budget_bytes(ctx, c)};
     int64_t       n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
     KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",

@@ -132,6 +132,17 @@ const ks_key ks_schema[] = {
          "on a GPU, record the launches of a pass once and replay them; the results are the same"),
     REAL("device.memory_gib", device.memory_gib, "0", 0, 1e6, "GiB", FREE,
          "memory to plan with; 0: 60 % of the machine's, or 85 % of the GPU's free memory"),
+
+    TEXT("comm.transport", comm.transport, "auto", "auto|nccl|mpi|tcp", FREE,
+         "between ranks; auto: nccl between GPUs, else mpi when started by it and built with it, else tcp"),
+    POSITIVE("comm.timeout_s", comm.timeout_s, "300", 1e6, "s", FREE,
+             "how long ranks wait for one another, at the start and in every step, before the job ends"),
+    POSITIVE("comm.bucket_mib", comm.bucket_mib, "25", 1e5, "MiB", SOFT,
+             "piece of the gradient that is summed over the ranks while the backward pass goes on"),
+    ENUM("comm.wire", comm.wire, "full", "full|bf16", SOFT,
+         "numbers in which the gradient travels: those of the network, or bfloat16 (half of fp32's bytes)"),
+    ENUM("comm.shard_moments", comm.shard_moments, "off", "off|on", SOFT,
+         "every rank keeps and updates only its share of the optimiser's moments (ZeRO-1)"),
 };
 const int ks_schema_n = (int)(sizeof ks_schema / sizeof ks_schema[0]);
 

@@ -117,7 +117,7 @@ static ks_status update_body(ks_trainer *t, const ks_batch *unused) {
 int ks_trainer_depth(const ks_trainer *t) { return ks_ctx_is_host(t->ctx) ? 1 : KS_FLIGHT_MAX; }
 int ks_trainer_pending(const ks_trainer *t) { return t->n_flight; }
 
-ks_status ks_trainer_queue(ks_trainer *t) {
+ks_status ks_trainer_queue(ks_trainer *t, const int vote[KS_VOTE_N]) {
     ks_status  st     = KS_OK;
     ks_params *params = ks_model_params(t->model);
     ks_flight *f      = &t->flight[(t->first_flight + t->n_flight) % KS_FLIGHT_MAX];
@@ -125,6 +125,7 @@ ks_status ks_trainer_queue(ks_trainer *t) {
              (long long)t->step + 1, t->n_flight, ks_trainer_depth(t));
     f->start = ks_wall_seconds();
     f->step  = t->step + 1;
+    for (int k = 0; k < KS_VOTE_N; k++) f->vote[k] = vote && vote[k];
     KS_TRY(ks_pool_next(t->pool, &f->n_built));
     f->build_seconds = ks_wall_seconds() - f->start;
     KS_TRY(ks_params_zero_grad(params));
@@ -180,8 +181,9 @@ ks_status ks_trainer_collect(ks_trainer *t, ks_step_result *out) {
                                         .n_built          = f->n_built,
                                         .build_seconds    = f->build_seconds,
                                         .seconds          = now - fmax(f->start, t->collected_at)};
-    t->collected_at  = now;
-    t->first_flight  = (t->first_flight + 1) % KS_FLIGHT_MAX;
+    memcpy(out->vote, f->vote, sizeof out->vote);
+    t->collected_at = now;
+    t->first_flight = (t->first_flight + 1) % KS_FLIGHT_MAX;
     t->n_flight--;
 done:
     if (st != KS_OK && t->n_flight) { /* that step changed nothing; a later one on its way is not counted either */
@@ -193,7 +195,7 @@ done:
 
 ks_status ks_trainer_step(ks_trainer *t, ks_step_result *out) {
     ks_status st = KS_OK;
-    KS_TRY(ks_trainer_queue(t));
+    KS_TRY(ks_trainer_queue(t, NULL));
     KS_TRY(ks_trainer_collect(t, out));
 done:
     return st;
@@ -230,18 +232,19 @@ static ks_status make_pool(ks_trainer *t, int64_t pool, int64_t micro_batch) {
                           t->data->split->index[KS_PART_TRAIN], &opt, &t->pool);
 }
 
-ks_status ks_trainer_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data, ks_trainer **out) {
+ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
+                            ks_trainer **out) {
     ks_status             st    = KS_OK;
     ks_trainer           *t     = NULL;
     ks_model_options      model = config->model.options;
     const ks_loss_weights both  = {.energy = 1, .commutator = 1};
     KS_TRY(KS_ZNEW(t, 1));
-    t->ctx = ctx, t->config = config, t->data = data, t->best_step = -1;
+    t->ctx = ctx, t->comm = comm, t->config = config, t->data = data, t->best_step = -1;
     KS_TRY(ks_config_method(config, &t->method));
     model.n_ao_kind = data->system[0]->n_ao_kind;
     KS_TRY(ks_model_create(ctx, &model, (uint64_t)config->run.seed, &t->model));
     KS_TRY(set_references(t));
-    KS_TRY(ks_train_make_plan(ctx, config, data, t->model, &t->plan));
+    KS_TRY(ks_train_make_plan(ctx, comm, config, data, t->model, &t->plan));
     KS_TRY(ks_refine_create(ctx, &config->refine, &t->refine));
     KS_TRY(ks_loss_create(ctx, &config->loss, &t->loss));
     KS_TRY(ks_refine_create(ctx, &config->eval_refine, &t->eval_refine));

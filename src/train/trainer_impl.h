@@ -37,10 +37,12 @@ typedef struct ks_flight { /* a step on its way */
     ks_fetch *fetch;
     int64_t   step, n_built;
     double    start, build_seconds;
+    int       vote[KS_VOTE_N];
 } ks_flight;
 
 struct ks_trainer {
     ks_ctx            *ctx;
+    ks_comm           *comm; /* NULL: one rank */
     const ks_config   *config;
     const ks_run_data *data;
     ks_method          method;

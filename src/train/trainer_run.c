@@ -249,7 +249,7 @@ static ks_status loop(run *r) {
     const ks_config *c  = r->config;
     ks_trainer      *t  = r->trainer;
     for (int64_t step = ks_trainer_steps_done(t) + 1; step <= c->optim.steps; step++) {
-        KS_TRY(ks_trainer_queue(t));
+        KS_TRY(ks_trainer_queue(t, NULL));
         const int stop = r->opt->stop && *r->opt->stop;
         const int validate_now =
             ks_trainer_plan(t)->valid_pool && (step % c->valid.every == 0 || step == c->optim.steps);
@@ -314,7 +314,7 @@ done:
     return st;
 }
 
-ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_options *options, ks_run_result *result) {
+ks_status ks_train_run(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_options *options, ks_run_result *result) {
     ks_status    st        = KS_OK;
     ks_run_data *data      = NULL;
     run          r         = {.config = config, .opt = options, .saved_step = -1, .folder = {.lock = -1}};
@@ -323,7 +323,7 @@ ks_status ks_train_run(ks_ctx *ctx, const ks_config *config, const ks_run_option
     KS_CHECK(ctx && config && options && result, KS_ERR_ARG, "train: NULL argument");
     memset(result, 0, sizeof *result);
     KS_TRY(ks_run_data_open(config, &data)); /* before anything is written: a wrong path leaves no folder behind */
-    KS_TRY(ks_trainer_create(ctx, config, data, &r.trainer));
+    KS_TRY(ks_trainer_create(ctx, comm, config, data, &r.trainer));
     KS_TRY(ks_config_dump(config, &r.config_text));
     KS_TRY(prepare_folder(&r, &had_lines));
     snprintf(result->run_dir, sizeof result->run_dir, "%s", r.folder.dir);

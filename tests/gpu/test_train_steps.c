@@ -45,7 +45,7 @@ static void open_rig(rig *r, ks_ctx *ctx, int n_set, const char *const *set) {
     r->ctx = ctx;
     t_config(&r->config, "frames.xyz", "[6, 0, 0]", n_set, set);
     T_OK(ks_run_data_open(&r->config, &r->data));
-    T_OK(ks_trainer_create(r->ctx, &r->config, r->data, &r->trainer));
+    T_OK(ks_trainer_create(r->ctx, NULL, &r->config, r->data, &r->trainer));
 }
 
 static void copy_flat(rig *r, char which, double **out) {
@@ -156,7 +156,7 @@ static void warm_step(ks_ctx *dev, const char *graphs) {
 #ifdef KS_EMU
     const ks_emu_counts at = ks_emu_count();
 #endif
-    T_OK(ks_trainer_queue(r.trainer));
+    T_OK(ks_trainer_queue(r.trainer, NULL));
 #ifdef KS_EMU
     const ks_emu_counts now = ks_emu_count();
     T_CHECK(now.allocations == at.allocations && now.frees == at.frees, "a warm step allocates or releases");
@@ -173,8 +173,8 @@ static void warm_step(ks_ctx *dev, const char *graphs) {
                 (long long)(now.graph_launches - at.graph_launches));
 #endif
     T_CHECK(ks_alloc_count() == before, "a warm step makes %lld allocations", (long long)(ks_alloc_count() - before));
-    T_OK(ks_trainer_queue(r.trainer)); /* a second one on its way */
-    T_ERR(ks_trainer_queue(r.trainer), KS_ERR_ARG);
+    T_OK(ks_trainer_queue(r.trainer, NULL)); /* a second one on its way */
+    T_ERR(ks_trainer_queue(r.trainer, NULL), KS_ERR_ARG);
     T_CHECK(ks_trainer_pending(r.trainer) == 2, "two steps are on their way");
     for (int k = 0; k < 2; k++) {
         T_OK(ks_trainer_collect(r.trainer, &s));

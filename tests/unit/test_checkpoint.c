@@ -263,7 +263,7 @@ static void test_faults(void) {
 }
 
 int main(void) {
-    const ks_ctx_options opt = {"cpu", 1};
+    const ks_ctx_options opt = {.backend = "cpu", .threads = 1};
     t_make_dir();
     t_config(&g_config, "none.xyz", "[]", 0, NULL);
     T_OK(ks_config_dump(&g_config, &g_text));

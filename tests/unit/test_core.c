@@ -78,7 +78,7 @@ static void test_sizes(void) {
 
 static void test_context(void) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options two = {"cpu", 2}, bad = {"abacus", 1};
+    const ks_ctx_options two = {.backend = "cpu", .threads = 2}, bad = {.backend = "abacus", .threads = 1};
     T_OK(ks_ctx_create(&two, &ctx));
     T_CHECK(ks_ctx_threads(ctx) == 2, "threads");
     ks_ctx_destroy(&ctx);

@@ -19,7 +19,8 @@ typedef struct set_up {
 } set_up;
 
 static void open_set_up(set_up *s) {
-    const ks_ctx_options opt = {"cpu", 1}; /* many tiny operations: threads only wait for each other */
+    const ks_ctx_options opt = {.backend = "cpu",
+                                .threads = 1}; /* many tiny operations: threads only wait for each other */
     T_OK(ks_ctx_create(&opt, &s->ctx));
     T_OK(ks_basis_load("sto-3g", &s->basis));
     s->method = (ks_method){NULL, 0, KS_GUESS_MINAO, 1};

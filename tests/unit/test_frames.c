@@ -178,7 +178,7 @@ static double equivariance(ks_ctx *ctx, ks_frame_kind kind, ks_output output) {
 
 int main(void) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options two = {"cpu", 2};
+    const ks_ctx_options two = {.backend = "cpu", .threads = 2};
     T_OK(ks_ctx_create(&two, &ctx));
     test_kinds(ctx);
     test_shapes(ctx);

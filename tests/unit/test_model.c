@@ -327,7 +327,7 @@ static void test_threads(const ks_batch *batch, int64_t size, ks_model_options o
     for (int pass = 0; pass < 4; pass++) {
         ks_ctx              *ctx = NULL;
         ks_model            *m   = NULL;
-        const ks_ctx_options opt = {"cpu", pass < 3 ? pass + 1 : 2};
+        const ks_ctx_options opt = {.backend = "cpu", .threads = pass < 3 ? pass + 1 : 2};
         T_OK(ks_ctx_create(&opt, &ctx));
         T_OK(ks_model_create(ctx, &o, 3, &m));
         mc_stir(m);
@@ -391,7 +391,7 @@ static void test_memory(ks_ctx *ctx, const bench *t) {
     int n = 1;
     for (; n < 400; n++) {
         ks_ctx              *own = NULL;
-        const ks_ctx_options one = {"cpu", 1};
+        const ks_ctx_options one = {.backend = "cpu", .threads = 1};
         T_OK(ks_ctx_create(&one, &own));
         ks_alloc_fail_after(n);
         ks_status st = ks_model_create(own, &o, 3, &m);
@@ -468,7 +468,7 @@ static void test_refusals(ks_ctx *ctx, bench *t) {
 
 int main(void) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options two = {"cpu", 2};
+    const ks_ctx_options two = {.backend = "cpu", .threads = 2};
     bench                t;
     T_OK(ks_ctx_create(&two, &ctx));
     bench_make(&t, ctx);

@@ -5,7 +5,7 @@
 
 int main(void) {
     const int32_t        Z[3] = {3, 1, 2};
-    const ks_ctx_options two  = {"cpu", 2};
+    const ks_ctx_options two  = {.backend = "cpu", .threads = 2};
     ks_ctx              *ctx  = NULL;
     model_case           c;
     int32_t              slot[1] = {1};

@@ -77,7 +77,7 @@ static void test_schedule(void) {
 
 int main(void) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options two = {"cpu", 2};
+    const ks_ctx_options two = {.backend = "cpu", .threads = 2};
     T_OK(ks_ctx_create(&two, &ctx));
     test_registry(ctx, KS_FP32);
     test_registry(ctx, KS_FP64);

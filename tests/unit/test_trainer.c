@@ -6,7 +6,7 @@
 
 static ks_ctx *make_ctx(int threads) {
     ks_ctx              *ctx = NULL;
-    const ks_ctx_options opt = {"cpu", threads};
+    const ks_ctx_options opt = {.backend = "cpu", .threads = threads};
     T_OK(ks_ctx_create(&opt, &ctx));
     return ctx;
 }
@@ -50,7 +50,7 @@ static void rig_open(rig *r, int threads, const char *file, const char *sizes, i
     r->ctx = make_ctx(threads);
     t_config(&r->config, file, sizes, n_set, set);
     T_OK(ks_run_data_open(&r->config, &r->data));
-    T_OK(ks_trainer_create(r->ctx, &r->config, r->data, &r->trainer));
+    T_OK(ks_trainer_create(r->ctx, NULL, &r->config, r->data, &r->trainer));
 }
 static void rig_close(rig *r) {
     ks_trainer_destroy(&r->trainer);

@@ -92,10 +92,14 @@ typedef struct ks_emu_stream *cudaStream_t;
 typedef struct ks_emu_event  *cudaEvent_t;
 typedef struct ks_emu_graph  *cudaGraph_t;
 typedef struct ks_emu_exec   *cudaGraphExec_t;
+struct cudaUUID_t {
+    char bytes[16];
+};
 struct cudaDeviceProp {
-    char   name[256];
-    int    major, minor, multiProcessorCount;
-    size_t totalGlobalMem;
+    char       name[256];
+    cudaUUID_t uuid;
+    int        major, minor, multiProcessorCount;
+    size_t     totalGlobalMem;
 };
 struct cudaFuncAttributes {
     int numRegs;

@@ -1,0 +1,42 @@
+/* transport.h -- data planes of a communicator. Private.
+ *
+ * Arrays are backend memory of the context that open was given. Calls follow comm.h: in place, queued between fork and
+ * join. A transport whose work runs on the host (MPI, TCP) does it in the call, or starts it there and ends it in join;
+ * while it waits it calls ks_comm_poll and gives up when that fails. */
+#ifndef KS_TRANSPORT_H
+#define KS_TRANSPORT_H
+#include "ksgrad/comm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ks_transport {
+    const char *name;
+    /* comm: rank, size and the control plane are there. */
+    ks_status (*open)(ks_comm *comm, ks_ctx *ctx, void **state);
+    void (*close)(void *state, int has_failed); /* has_failed: others may be gone, nothing may wait for them */
+    ks_status (*fork)(void *state);
+    ks_status (*join)(void *state);
+    ks_status (*sum)(void *state, ks_comm_type type, int64_t n, void *x);
+    ks_status (*min)(void *state, int64_t n, double *x);
+    ks_status (*reduce_scatter)(void *state, ks_comm_type type, int64_t n_each, void *x);
+    ks_status (*all_gather)(void *state, ks_comm_type type, int64_t n_each, void *x);
+} ks_transport;
+
+extern const ks_transport ks_transport_tcp;
+#ifdef KS_MPI
+extern const ks_transport ks_transport_mpi;
+#endif
+/* NCCL's is ks_backend_cuda.transport (core/backend.h). */
+
+#ifdef KS_MPI
+/* MPI outside the transport: rank 0 tells the others where it listens. Initialises MPI when that has not happened. */
+KS_NODISCARD ks_status ks_mpi_bcast(int rank, int size, size_t bytes, void *x);
+void                   ks_mpi_finalize(int has_failed); /* when it was initialised */
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -79,6 +79,8 @@ static const ks_ops_optim ks_ops_optim_cuda = {
     .sum_squares  = ks_sum_squares_cuda,
     .clip         = ks_clip_cuda,
     .adamw_update = ks_adamw_update_cuda,
+    .pack_bf16    = ks_pack_bf16_cuda,
+    .unpack_bf16  = ks_unpack_bf16_cuda,
 };
 
 const ks_backend ks_backend_cuda = {

@@ -134,6 +134,8 @@ ks_status ks_clip_cuda(ks_ctx *ctx, double clip, double n_frame, const double *s
                        double *state);
 ks_status ks_adamw_update_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
                                const double *state, const void *g, void *p, void *m, void *v);
+ks_status ks_pack_bf16_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, uint16_t *y);
+ks_status ks_unpack_bf16_cuda(ks_ctx *ctx, ks_precision precision, int64_t n, const uint16_t *y, void *x);
 
 /* cuda/ops/linalg_blas.cu, linalg_vec.cu, linalg_eigh.cu, linalg_frame.cu */
 ks_status ks_gemm_cuda(ks_ctx *ctx, int64_t n_mat, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k,

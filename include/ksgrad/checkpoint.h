@@ -29,10 +29,18 @@ typedef struct ks_train_state {
 } ks_train_state;
 void ks_train_state_clear(ks_train_state *state);
 
+/* Adam moments in host memory: whole flat arrays of ks_params_total elements, where the registry holds a share only
+ * (ks_params_shard). Empty (m NULL, or no pointer to it): those of the registry. */
+typedef struct ks_moments {
+    void *m, *v; /* owned */
+} ks_moments;
+void ks_moments_clear(ks_moments *moments);
+
 /* ckpt_dir/step_<step>/ from the model's parameters and their moments. config_text: the resolved config; command: the
  * command line, for provenance. An existing folder of that step is replaced. */
 KS_NODISCARD ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *config_text,
-                                          const char *command, ks_model *model, const ks_train_state *state);
+                                          const char *command, ks_model *model, const ks_moments *moments,
+                                          const ks_train_state *state);
 /* ckpt_dir/name (latest, best) -> step_<step>, by rename. */
 KS_NODISCARD ks_status ks_checkpoint_point(const char *ckpt_dir, const char *name, int64_t step);
 /* Removes all but the keep_last newest, what `best` points to, and left-over temporaries. */
@@ -61,8 +69,10 @@ typedef struct ks_checkpoint_info {
  * n_set overrides are applied to the stored config: keys of class hard are refused (KS_ERR_CONFIG). */
 KS_NODISCARD ks_status ks_checkpoint_load_model(ks_ctx *ctx, const char *path, int n_set, const char *const *set,
                                                 ks_config *config, ks_model **model, ks_checkpoint_info *info);
-/* Weights, references and moments into an existing model, and the state. dir: a checkpoint folder. */
-KS_NODISCARD ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_train_state *state);
+/* Weights and references into an existing model, moments into it or, when not empty, `moments`, and the state. dir: a
+ * checkpoint folder. */
+KS_NODISCARD ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_moments *moments,
+                                                ks_train_state *state);
 /* The resolved config text inside (caller frees). */
 KS_NODISCARD ks_status ks_checkpoint_config(const char *dir, char **text);
 

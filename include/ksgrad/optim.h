@@ -33,10 +33,14 @@ KS_NODISCARD ks_status ks_clip(ks_ctx *ctx, double clip, double n_frame, const d
 KS_NODISCARD ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, double n_frame,
                                      const double *n_counted, double *sum_squares, double *state);
 
+/* Its update for elements lo .. hi-1 of the flat arrays: m, v (hi - lo) are their moments. */
+KS_NODISCARD ks_status ks_adamw_range(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, const double *state,
+                                      int64_t lo, int64_t hi, void *m, void *v);
+
 /* Global 2-norm of the gradient on the host: waits, so not for the step loop. */
 KS_NODISCARD ks_status ks_grad_norm(ks_ctx *ctx, ks_params *params, double *norm);
 
-/* The two array ops below it; x, p, g, m, v: (n) in `precision`. */
+/* The array ops below it; x, p, g, m, v: (n) in `precision`. */
 /* sum[0] = sum_i x[i]^2 in fp64: partial sums over blocks of 16384 elements, added in one order (another one on each
  * backend). */
 KS_NODISCARD ks_status ks_sum_squares(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, double *sum);
@@ -48,6 +52,11 @@ typedef struct ks_adamw_scalars {
  * p -= LR (UNBIAS1 m / (sqrt(UNBIAS2 v) + eps) + weight_decay p). Elementwise, in `precision`. */
 KS_NODISCARD ks_status ks_adamw_update(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
                                        const double *state, const void *g, void *p, void *m, void *v);
+
+/* y[i] = x[i] rounded to the nearest bfloat16 (src/pointwise/bf16.h), fp64 through float; and back, exactly. x (n) in
+ * `precision`, y (n). NaN stays NaN. Elementwise; x and y must not overlap. */
+KS_NODISCARD ks_status ks_pack_bf16(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, uint16_t *y);
+KS_NODISCARD ks_status ks_unpack_bf16(ks_ctx *ctx, ks_precision precision, int64_t n, const uint16_t *y, void *x);
 
 #ifdef __cplusplus
 }

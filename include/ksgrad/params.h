@@ -44,12 +44,23 @@ ks_precision    ks_params_precision(const ks_params *params);
 size_t          ks_params_elem_bytes(const ks_params *params);
 void           *ks_params_data(ks_params *params, int64_t index); /* float* or double* */
 void           *ks_params_grad(ks_params *params, int64_t index);
-/* Whole flat arrays: which = 'p' data, 'g' gradients, 'm' and 'v' Adam moments. */
+/* Whole flat arrays: which = 'p' data, 'g' gradients, 'm' and 'v' Adam moments. Behind the ks_params_total elements of
+ * 'p' and 'g' lie KS_PARAMS_SLACK more that are zero and belong to nobody, so that they can be cut into equal pieces. */
+enum { KS_PARAMS_SLACK = 32768 };
 void                  *ks_params_flat(ks_params *params, char which);
-KS_NODISCARD ks_status ks_params_zero_grad(ks_params *params);
+KS_NODISCARD ks_status ks_params_zero_grad(ks_params *params); /* the slack too */
 
-/* The model's adjoint says, while it queues the last segment of a pass, that the gradients of parameter `index` and of all
- * registered after it are complete; the listener (NULL: none) queues what follows from that. */
+/* This process keeps n elements of the moments, zero, laid out by the caller: no longer those of ks_params_total. After
+ * ks_params_finish, before the first step. */
+KS_NODISCARD ks_status ks_params_shard(ks_params *params, int64_t n);
+int64_t                ks_params_n_moment(const ks_params *params); /* elements in each of 'm' and 'v' */
+
+/* Of the weights, padding included: equal weights have equal hashes. Waits. */
+KS_NODISCARD ks_status ks_params_hash(ks_ctx *ctx, ks_params *params, uint64_t *hash);
+
+/* While it queues the last segment that has frames, the model's adjoint says that the gradients of parameter `index` and
+ * of all registered after it are complete in the queue; the listener (NULL: none) queues what follows from that. A batch
+ * without frames says nothing. */
 typedef ks_status (*ks_params_listener)(void *user, int64_t offset); /* of parameter `index` in the flat arrays */
 void                   ks_params_listen(ks_params *params, ks_params_listener listener, void *user);
 KS_NODISCARD ks_status ks_params_ready(ks_params *params, int64_t index);

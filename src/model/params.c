@@ -13,7 +13,8 @@ struct ks_params {
     ks_param          *param; /* (count) */
     int64_t            total, n_scalar;
     int                finished;
-    void              *flat[4]; /* data, grad, m, v: (total) each */
+    int64_t            n_flat[4]; /* elements */
+    void              *flat[4];   /* data, grad, m, v */
     ks_params_listener listener;
     void              *listener_user;
 };
@@ -105,16 +106,25 @@ static void init_values(const ks_param *p, ks_precision precision, uint64_t seed
     }
 }
 
+static ks_status alloc_flat(ks_params *params, int flat, int64_t n) {
+    ks_status    st    = KS_OK;
+    const size_t bytes = (size_t)n * ks_params_elem_bytes(params);
+    ks_mem_free(params->ctx, &params->flat[flat]);
+    params->n_flat[flat] = 0;
+    KS_TRY(ks_mem_alloc(params->ctx, bytes, &params->flat[flat]));
+    KS_TRY(ks_mem_zero(params->ctx, params->flat[flat], bytes));
+    params->n_flat[flat] = n;
+done:
+    return st;
+}
+
 ks_status ks_params_finish(ks_params *params, uint64_t seed) {
     ks_status    st   = KS_OK;
     void        *host = NULL;
     const size_t elem = params ? ks_params_elem_bytes(params) : 0;
     int64_t      most = 0;
     KS_CHECK(params && !params->finished, KS_ERR_ARG, "registry is NULL or finished already");
-    for (int k = 0; k < 4; k++) {
-        KS_TRY(ks_mem_alloc(params->ctx, (size_t)params->total * elem, &params->flat[k]));
-        KS_TRY(ks_mem_zero(params->ctx, params->flat[k], (size_t)params->total * elem));
-    }
+    for (int k = 0; k < 4; k++) KS_TRY(alloc_flat(params, k, params->total + (k < 2 ? KS_PARAMS_SLACK : 0)));
     for (int64_t k = 0; k < params->count; k++)
         if (params->param[k].size > most) most = params->param[k].size;
     KS_TRY(ks_host_alloc(most, elem, &host));
@@ -154,7 +164,42 @@ void *ks_params_flat(ks_params *params, char which) {
 }
 
 ks_status ks_params_zero_grad(ks_params *params) {
-    return ks_mem_zero(params->ctx, params->flat[1], (size_t)params->total * ks_params_elem_bytes(params));
+    return ks_mem_zero(params->ctx, params->flat[1], (size_t)params->n_flat[1] * ks_params_elem_bytes(params));
+}
+
+int64_t ks_params_n_moment(const ks_params *params) { return params->n_flat[2]; }
+
+ks_status ks_params_shard(ks_params *params, int64_t n) {
+    ks_status st = KS_OK;
+    KS_CHECK(params && params->finished && n >= 0, KS_ERR_ARG,
+             "a share of %lld moments, or of a registry that is NULL or not finished", (long long)n);
+    for (int k = 2; k < 4; k++) ks_mem_free(params->ctx, &params->flat[k]); /* both before the new ones */
+    for (int k = 2; k < 4; k++) KS_TRY(alloc_flat(params, k, n));
+done:
+    return st;
+}
+
+/* Words of 8 bytes; FNV-1a's prime with the high half folded in, like the files of a checkpoint. */
+ks_status ks_params_hash(ks_ctx *ctx, ks_params *params, uint64_t *hash) {
+    enum { BLOCK = 1 << 17 }; /* words */
+    ks_status st   = KS_OK;
+    uint64_t *word = NULL, h = 0xcbf29ce484222325ULL;
+    size_t    bytes = 0, n = 0;
+    KS_CHECK(ctx && params && params->finished && hash, KS_ERR_ARG, "hash of the weights: NULL argument or no weights");
+    bytes = (size_t)params->total * ks_params_elem_bytes(params); /* whole lines of 64 bytes */
+    KS_TRY(KS_NEW(word, BLOCK));
+    for (size_t at = 0; at < bytes; at += n) {
+        n = bytes - at < BLOCK * sizeof *word ? bytes - at : BLOCK * sizeof *word;
+        KS_TRY(ks_mem_to_host(ctx, word, (const char *)params->flat[0] + at, n));
+        for (size_t i = 0; i < n / sizeof *word; i++) {
+            h = (h ^ word[i]) * 0x100000001b3ULL;
+            h ^= h >> 32;
+        }
+    }
+    *hash = h;
+done:
+    KS_FREE(word);
+    return st;
 }
 
 void ks_params_listen(ks_params *params, ks_params_listener listener, void *user) {

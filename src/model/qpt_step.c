@@ -141,8 +141,13 @@ done:
 
 /* The chain of segment_fwd backwards. x_bar is the cotangent of the residual stream: a residual connection hands it to
  * both sides, so the branch reads it and adds its own share afterwards. Buffers of other cotangents are zeroed first.
- */
-static ks_status segment_adj(ks_model *model, const qpt_act *a, const qpt_work *w, const double *W_bar) {
+ * Parameters get their gradients in the opposite order of their registration (qpt.c); is_last: what is behind is
+ * complete, and READY says so. */
+#define READY(index)                                                                                                   \
+    do {                                                                                                               \
+        if (is_last) KS_TRY(ks_params_ready(model->params, (index)));                                                  \
+    } while (0)
+static ks_status segment_adj(ks_model *model, const qpt_act *a, const qpt_work *w, const double *W_bar, int is_last) {
     ks_status               st   = KS_OK;
     ks_ctx                 *ctx  = model->ctx;
     const qpt_state        *s    = model->state;
@@ -171,29 +176,36 @@ static ks_status segment_adj(ks_model *model, const qpt_act *a, const qpt_work *
     KS_TRY(ks_mem_zero(ctx, w->x_bar, narrow));
     KS_TRY(ks_layer_norm_adj(ctx, prec, n, d, a->x_last, P(s->ln_gain), a->stat_last, w->h_bar, w->x_bar, G(s->ln_gain),
                              G(s->ln_shift)));
+    READY(s->ln_gain);
     KS_TRY(ks_mem_zero(ctx, w->bias_bar, (size_t)(n * a->T) * elem));
     for (int64_t l = o->layers - 1; l >= 0; l--) {
         const qpt_block *p = &s->block[l];
         const qpt_layer *y = &a->layer[l];
         KS_TRY(ks_mem_zero(ctx, w->wide1, wide));
         KS_TRY(ks_linear_adj(ctx, prec, n, 4 * d, d, y->g, P(p->out_w), w->x_bar, w->wide1, G(p->out_w), G(p->out_b)));
+        READY(p->out_w);
         KS_TRY(ks_mem_zero(ctx, w->wide2, wide));
         KS_TRY(ks_gelu_adj(ctx, prec, n * 4 * d, y->fc, w->wide1, w->wide2));
         KS_TRY(ks_mem_zero(ctx, w->h_bar, narrow));
         KS_TRY(ks_linear_adj(ctx, prec, n, d, 4 * d, y->h2, P(p->fc_w), w->wide2, w->h_bar, G(p->fc_w), G(p->fc_b)));
+        READY(p->fc_w);
         KS_TRY(ks_layer_norm_adj(ctx, prec, n, d, y->x2, P(p->ln2_gain), y->stat2, w->h_bar, w->x_bar, G(p->ln2_gain),
                                  G(p->ln2_shift)));
+        READY(p->ln2_gain);
 
         KS_TRY(ks_mem_zero(ctx, w->d_bar, narrow));
         KS_TRY(ks_linear_adj(ctx, prec, n, d, d, y->y, P(p->proj_w), w->x_bar, w->d_bar, G(p->proj_w), G(p->proj_b)));
+        READY(p->proj_w);
         KS_TRY(ks_mem_zero(ctx, w->wide1, 3 * narrow));
         KS_TRY(ks_attention_adj(ctx, prec, a->B, a->T, o->heads, d, N_BIAS, BIAS_GRAM + 1, y->qkv, a->bias,
                                 s->pairs ? s->pairs : P(p->mix), y->prob, w->d_bar, w->wide1, w->bias_bar,
                                 s->pairs ? NULL : G(p->mix)));
         KS_TRY(ks_mem_zero(ctx, w->h_bar, narrow));
         KS_TRY(ks_linear_adj(ctx, prec, n, d, 3 * d, y->h1, P(p->qkv_w), w->wide1, w->h_bar, G(p->qkv_w), G(p->qkv_b)));
+        READY(p->qkv_w); /* and the mixing matrix behind it */
         KS_TRY(ks_layer_norm_adj(ctx, prec, n, d, y->x, P(p->ln1_gain), y->stat1, w->h_bar, w->x_bar, G(p->ln1_gain),
                                  G(p->ln1_shift)));
+        READY(p->ln1_gain);
     }
     KS_TRY(ks_mem_zero(ctx, w->u_bar, (size_t)(a->B * a->A * d) * elem));
     KS_TRY(ks_gram_adj(ctx, prec, a->B, a->T, a->A, d, t.atom, a->u, a->gram, a->top, w->bias_bar, w->u_bar));
@@ -201,9 +213,11 @@ static ks_status segment_adj(ks_model *model, const qpt_act *a, const qpt_work *
                             G(s->table), w->u_bar));
     KS_TRY(ks_linear_adj(ctx, prec, a->B * a->A, KS_POS_FEATURES, d, a->feature, P(s->position_w), w->u_bar, NULL,
                          G(s->position_w), G(s->position_b)));
+    READY(s->position_w);
 done:
     return st;
 }
+#undef READY
 
 ks_status qpt_fwd(ks_model *model, const ks_batch *batch, int want_adj, double *W) {
     ks_status           st      = KS_OK;
@@ -229,20 +243,21 @@ ks_status qpt_adj(ks_model *model, const ks_batch *batch, const double *W_bar) {
     ks_status  st    = KS_OK;
     qpt_state *s     = model->state;
     size_t     bytes = 0;
-    int64_t    at    = 0;
-    KS_CHECK(s->n_act > 0 && s->n_act == batch->n_segment, KS_ERR_ARG,
+    int64_t    at = 0, last = -1; /* segment with frames */
+    KS_CHECK(s->n_act == batch->n_segment, KS_ERR_ARG,
              "model adjoint: no forward with want_adj of this batch came before");
     for (int64_t i = 0; i < batch->n_segment; i++) {
         KS_CHECK(s->act[i].tensors == batch->segment[i].tensors && s->act[i].B == batch->segment[i].n_frame, KS_ERR_ARG,
                  "model adjoint: segment %lld differs from the forward's", (long long)i);
         KS_TRY(qpt_bind_act(model, 1, s->memory, &bytes, &s->act[i]));
+        if (s->act[i].B) last = i;
     }
     for (int64_t i = 0; i < batch->n_segment; i++) {
         const qpt_act *a    = &s->act[i];
         size_t         from = bytes;
         qpt_work       work;
         KS_TRY(qpt_bind_work(model, 1, a, s->memory, &from, &work));
-        if (a->B) KS_TRY(segment_adj(model, a, &work, W_bar + at));
+        if (a->B) KS_TRY(segment_adj(model, a, &work, W_bar + at, i == last));
         at += a->B * a->T * a->T;
     }
 done:

@@ -39,6 +39,26 @@ done:
     return st;
 }
 
+ks_status ks_pack_bf16(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, uint16_t *y) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, optim, pack_bf16);
+    KS_CHECK(n >= 0 && ((x && y) || n == 0), KS_ERR_ARG, "pack: n=%lld or a NULL pointer", (long long)n);
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, "pack: precision=%d", (int)precision);
+    if (n) KS_TRY(ctx->backend->optim->pack_bf16(ctx, precision, n, x, y));
+done:
+    return st;
+}
+
+ks_status ks_unpack_bf16(ks_ctx *ctx, ks_precision precision, int64_t n, const uint16_t *y, void *x) {
+    ks_status st = KS_OK;
+    KS_SLOT(ctx, optim, unpack_bf16);
+    KS_CHECK(n >= 0 && ((x && y) || n == 0), KS_ERR_ARG, "unpack: n=%lld or a NULL pointer", (long long)n);
+    KS_CHECK(ks_precision_is_known(precision), KS_ERR_ARG, "unpack: precision=%d", (int)precision);
+    if (n) KS_TRY(ctx->backend->optim->unpack_bf16(ctx, precision, n, y, x));
+done:
+    return st;
+}
+
 /* ---- CPU ---- */
 
 static const ks_optim_lanes *lanes(void) {
@@ -94,5 +114,34 @@ static ks_status adamw_update_cpu(ks_ctx *ctx, ks_precision precision, int64_t n
     return KS_OK;
 }
 
+static ks_status pack_bf16_cpu(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, uint16_t *y) {
+    const ks_optim_lanes *k       = lanes();
+    const int64_t         n_block = (n + KS_SUM_BLOCK - 1) / KS_SUM_BLOCK;
+#pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n_block > 1)
+    for (int64_t b = 0; b < n_block; b++) {
+        const int64_t i = b * KS_SUM_BLOCK, len = n - i < KS_SUM_BLOCK ? n - i : KS_SUM_BLOCK;
+        if (precision == KS_FP64) k->pack_f64(len, (const double *)x + i, y + i);
+        else k->pack_f32(len, (const float *)x + i, y + i);
+    }
+    return KS_OK;
+}
+
+static ks_status unpack_bf16_cpu(ks_ctx *ctx, ks_precision precision, int64_t n, const uint16_t *y, void *x) {
+    const ks_optim_lanes *k       = lanes();
+    const int64_t         n_block = (n + KS_SUM_BLOCK - 1) / KS_SUM_BLOCK;
+#pragma omp parallel for schedule(static) num_threads(ctx->n_thread) if (n_block > 1)
+    for (int64_t b = 0; b < n_block; b++) {
+        const int64_t i = b * KS_SUM_BLOCK, len = n - i < KS_SUM_BLOCK ? n - i : KS_SUM_BLOCK;
+        if (precision == KS_FP64) k->unpack_f64(len, y + i, (double *)x + i);
+        else k->unpack_f32(len, y + i, (float *)x + i);
+    }
+    return KS_OK;
+}
+
 const ks_ops_optim ks_ops_optim_cpu = {
-    .sum_squares = sum_squares_cpu, .clip = clip_cpu, .adamw_update = adamw_update_cpu};
+    .sum_squares  = sum_squares_cpu,
+    .clip         = clip_cpu,
+    .adamw_update = adamw_update_cpu,
+    .pack_bf16    = pack_bf16_cpu,
+    .unpack_bf16  = unpack_bf16_cpu,
+};

@@ -3,6 +3,7 @@
 #include "ops/optim_lanes.h"
 #include <math.h>
 #include "core/lane.h"
+#include "pointwise/bf16.h"
 
 enum { ACC = 16 };
 
@@ -21,4 +22,8 @@ const ks_optim_lanes        KS_ISA_NAME(ks_optim_lanes) = {
            .sum_squares_f64 = sum_squares_f64,
            .adamw_f32       = adamw_f32,
            .adamw_f64       = adamw_f64,
+           .pack_f32        = pack_f32,
+           .pack_f64        = pack_f64,
+           .unpack_f32      = unpack_f32,
+           .unpack_f64      = unpack_f64,
 };

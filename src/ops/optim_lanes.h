@@ -11,6 +11,10 @@ typedef struct ks_optim_lanes {
                       float *v);
     void (*adamw_f64)(int64_t n, const ks_adamw_scalars *c, const double *state, const double *g, double *p, double *m,
                       double *v);
+    void (*pack_f32)(int64_t n, const float *x, uint16_t *y);
+    void (*pack_f64)(int64_t n, const double *x, uint16_t *y);
+    void (*unpack_f32)(int64_t n, const uint16_t *y, float *x);
+    void (*unpack_f64)(int64_t n, const uint16_t *y, double *x);
 } ks_optim_lanes;
 
 extern const ks_optim_lanes ks_optim_lanes_base;

@@ -12,6 +12,8 @@ typedef struct ks_ops_optim {
                       double *state);
     ks_status (*adamw_update)(ks_ctx *ctx, ks_precision precision, int64_t n, const ks_adamw_scalars *c,
                               const double *state, const void *g, void *p, void *m, void *v);
+    ks_status (*pack_bf16)(ks_ctx *ctx, ks_precision precision, int64_t n, const void *x, uint16_t *y);
+    ks_status (*unpack_bf16)(ks_ctx *ctx, ks_precision precision, int64_t n, const uint16_t *y, void *x);
 } ks_ops_optim;
 
 extern const ks_ops_optim ks_ops_optim_cpu;

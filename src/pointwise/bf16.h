@@ -11,10 +11,12 @@ KS_LANE_FN uint16_t ks_bf16_bits(float x) {
     return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
 }
 
-KS_LANE_FN float ks_bf16_round(float x) {
-    const uint32_t u = (uint32_t)ks_bf16_bits(x) << 16;
+KS_LANE_FN float ks_bf16_value(uint16_t bits) {
+    const uint32_t u = (uint32_t)bits << 16;
     float          y;
     memcpy(&y, &u, sizeof y);
     return y;
 }
+
+KS_LANE_FN float ks_bf16_round(float x) { return ks_bf16_value(ks_bf16_bits(x)); }
 #endif

@@ -157,8 +157,14 @@ void ks_train_state_clear(ks_train_state *state) {
     *state = (ks_train_state){.best_step = -1};
 }
 
+void ks_moments_clear(ks_moments *moments) {
+    if (!moments) return;
+    KS_FREE(moments->m);
+    KS_FREE(moments->v);
+}
+
 ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *config_text, const char *command,
-                             ks_model *model, const ks_train_state *state) {
+                             ks_model *model, const ks_moments *moments, const ks_train_state *state) {
     ks_status st = KS_OK;
     char      tmp[KS_CHECKPOINT_PATH], final[KS_CHECKPOINT_PATH], old[KS_CHECKPOINT_PATH], path[KS_CHECKPOINT_PATH];
     KS_TRY(step_dir(tmp, ckpt_dir, state->step, ".tmp"));
@@ -170,7 +176,7 @@ ks_status ks_checkpoint_save(ks_ctx *ctx, const char *ckpt_dir, const char *conf
     KS_TRY(join(path, sizeof path, tmp, "model.h5"));
     KS_TRY(ks_ckpt_write_model(ctx, path, config_text, command, model, state));
     KS_TRY(join(path, sizeof path, tmp, "state.h5"));
-    KS_TRY(ks_ckpt_write_state(ctx, path, model, state));
+    KS_TRY(ks_ckpt_write_state(ctx, path, model, moments, state));
     KS_TRY(write_done(tmp));
     KS_TRY(sync_dir(tmp));
     if (exists(final)) KS_CHECK(rename(final, old) == 0, KS_ERR_IO, "%s: %s", final, strerror(errno));
@@ -380,14 +386,15 @@ done:
     return st;
 }
 
-ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_train_state *state) {
+ks_status ks_checkpoint_load_state(ks_ctx *ctx, const char *dir, ks_model *model, ks_moments *moments,
+                                   ks_train_state *state) {
     ks_status st = KS_OK;
     char      path[KS_CHECKPOINT_PATH];
     KS_TRY(check_complete(dir, 2, 1));
     KS_TRY(join(path, sizeof path, dir, "model.h5"));
     KS_TRY(ks_ckpt_read_model(ctx, path, model));
     KS_TRY(join(path, sizeof path, dir, "state.h5"));
-    KS_TRY(ks_ckpt_read_state(ctx, path, model, state));
+    KS_TRY(ks_ckpt_read_state(ctx, path, model, moments, state));
 done:
     return st;
 }

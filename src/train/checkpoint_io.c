@@ -41,22 +41,35 @@ done:
 
 /* ---- tensors of one kind: 'p' data, 'm', 'v' ---- */
 
-static ks_status write_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which,
-                               uint64_t *sum) {
+/* The flat array of moments: from_host is one in host memory, else it is the registry's, which must have all of it. */
+static ks_status moments_of(ks_params *params, char which, const ks_moments *moments, void **flat, int *from_host) {
+    ks_status st = KS_OK;
+    *from_host   = moments && moments->m;
+    *flat        = *from_host ? (which == 'm' ? moments->m : moments->v) : ks_params_flat(params, which);
+    KS_CHECK(*from_host || ks_params_n_moment(params) == ks_params_total(params), KS_ERR_ARG,
+             "checkpoint: %lld of %lld moments are here", (long long)ks_params_n_moment(params),
+             (long long)ks_params_total(params));
+done:
+    return st;
+}
+
+static ks_status write_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, const void *array,
+                               int from_host, uint64_t *sum) {
     ks_status    st   = KS_OK;
     char        *host = NULL;
     char         path[160];
     size_t       bytes = 0;
     const size_t elem  = ks_params_elem_bytes(params);
-    const char  *flat  = (const char *)ks_params_flat(params, which);
     KS_TRY(largest_tensor(params, &bytes));
-    KS_TRY(KS_NEW(host, bytes));
+    if (!from_host) KS_TRY(KS_NEW(host, bytes));
     for (int64_t i = 0; i < ks_params_count(params); i++) {
-        const ks_param *p = ks_params_get(params, i);
-        KS_TRY(ks_mem_to_host(ctx, host, flat + (size_t)p->offset * elem, (size_t)p->size * elem));
-        *sum = fnv(*sum, host, (size_t)p->size * elem);
+        const ks_param *p  = ks_params_get(params, i);
+        const char     *at = (const char *)array + (size_t)p->offset * elem;
+        if (!from_host) KS_TRY(ks_mem_to_host(ctx, host, at, (size_t)p->size * elem));
+        if (!from_host) at = host;
+        *sum = fnv(*sum, at, (size_t)p->size * elem);
         snprintf(path, sizeof path, "%s/%s", group, p->name);
-        KS_TRY(ks_h5_write(file, path, element_type(params), p->rank, p->shape, host));
+        KS_TRY(ks_h5_write(file, path, element_type(params), p->rank, p->shape, at));
     }
 done:
     KS_FREE(host);
@@ -104,23 +117,23 @@ done:
     return st;
 }
 
-static ks_status read_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, char which,
+static ks_status read_tensors(ks_ctx *ctx, ks_h5 *file, const char *group, ks_params *params, void *array, int to_host,
                               uint64_t *sum) {
     ks_status    st    = KS_OK;
     char        *host  = NULL;
     size_t       bytes = 0;
     char         path[160];
     const size_t elem = ks_params_elem_bytes(params);
-    char        *flat = (char *)ks_params_flat(params, which);
     KS_TRY(check_tensors(file, group, params));
     KS_TRY(largest_tensor(params, &bytes));
-    KS_TRY(KS_NEW(host, bytes));
+    if (!to_host) KS_TRY(KS_NEW(host, bytes));
     for (int64_t i = 0; i < ks_params_count(params); i++) {
-        const ks_param *p = ks_params_get(params, i);
+        const ks_param *p  = ks_params_get(params, i);
+        char           *at = (char *)array + (size_t)p->offset * elem, *into = to_host ? at : host;
         snprintf(path, sizeof path, "%s/%s", group, p->name);
-        KS_TRY(ks_h5_read(file, path, element_type(params), p->rank, p->shape, host));
-        *sum = fnv(*sum, host, (size_t)p->size * elem);
-        KS_TRY(ks_mem_to_backend(ctx, flat + (size_t)p->offset * elem, host, (size_t)p->size * elem));
+        KS_TRY(ks_h5_read(file, path, element_type(params), p->rank, p->shape, into));
+        *sum = fnv(*sum, into, (size_t)p->size * elem);
+        if (!to_host) KS_TRY(ks_mem_to_backend(ctx, at, host, (size_t)p->size * elem));
     }
 done:
     KS_FREE(host);
@@ -226,9 +239,10 @@ done:
 
 ks_status ks_ckpt_write_model(ks_ctx *ctx, const char *path, const char *config_text, const char *command,
                               ks_model *model, const ks_train_state *state) {
-    ks_status st   = KS_OK;
-    ks_h5    *file = NULL;
-    uint64_t  sum  = FNV_START;
+    ks_status  st     = KS_OK;
+    ks_h5     *file   = NULL;
+    uint64_t   sum    = FNV_START;
+    ks_params *params = ks_model_params(model);
     KS_TRY(ks_h5_create(path, &file));
     KS_TRY(ks_h5_set_string(file, "/", "format", "ksgrad-model"));
     KS_TRY(ks_h5_set_i64(file, "/", "format_version", FORMAT_VERSION));
@@ -238,7 +252,7 @@ ks_status ks_ckpt_write_model(ks_ctx *ctx, const char *path, const char *config_
     KS_TRY(ks_h5_set_i64(file, "/", "n_ao_kind", ks_model_get_options(model)->n_ao_kind));
     KS_TRY(ks_h5_write_string(file, "config", config_text));
     KS_TRY(ks_h5_group(file, "params"));
-    KS_TRY(write_tensors(ctx, file, "params", ks_model_params(model), 'p', &sum));
+    KS_TRY(write_tensors(ctx, file, "params", params, ks_params_flat(params, 'p'), 0, &sum));
     KS_TRY(ks_h5_set_i64(file, "/", "checksum", (int64_t)sum));
     KS_TRY(write_references(file, model));
     KS_TRY(write_provenance(file, command));
@@ -249,12 +263,13 @@ done:
 }
 
 ks_status ks_ckpt_read_model(ks_ctx *ctx, const char *path, ks_model *model) {
-    ks_status st   = KS_OK;
-    ks_h5    *file = NULL;
-    uint64_t  sum  = FNV_START;
+    ks_status  st     = KS_OK;
+    ks_h5     *file   = NULL;
+    uint64_t   sum    = FNV_START;
+    ks_params *params = ks_model_params(model);
     KS_TRY(ks_h5_open(path, &file));
     KS_TRY(check_format(file, "ksgrad-model"));
-    KS_TRY(read_tensors(ctx, file, "params", ks_model_params(model), 'p', &sum));
+    KS_TRY(read_tensors(ctx, file, "params", params, ks_params_flat(params, 'p'), 0, &sum));
     KS_TRY(check_sum(file, sum));
     KS_TRY(read_references(file, model));
 done:
@@ -284,12 +299,17 @@ done:
 
 /* ---- state.h5 ---- */
 
-ks_status ks_ckpt_write_state(ks_ctx *ctx, const char *path, ks_model *model, const ks_train_state *state) {
+ks_status ks_ckpt_write_state(ks_ctx *ctx, const char *path, ks_model *model, const ks_moments *moments,
+                              const ks_train_state *state) {
     ks_status     st       = KS_OK;
     ks_h5        *file     = NULL;
     uint64_t      sum      = FNV_START;
     const int64_t n_word[] = {state->n_word};
     ks_params    *params   = ks_model_params(model);
+    void         *m = NULL, *v = NULL;
+    int           from_host = 0;
+    KS_TRY(moments_of(params, 'm', moments, &m, &from_host));
+    KS_TRY(moments_of(params, 'v', moments, &v, &from_host));
     KS_TRY(ks_h5_create(path, &file));
     KS_TRY(ks_h5_set_string(file, "/", "format", "ksgrad-state"));
     KS_TRY(ks_h5_set_i64(file, "/", "format_version", FORMAT_VERSION));
@@ -302,8 +322,8 @@ ks_status ks_ckpt_write_state(ks_ctx *ctx, const char *path, ks_model *model, co
     KS_TRY(ks_h5_set_i64(file, "/", "pool_size", state->pool_size));
     KS_TRY(ks_h5_write(file, "pool", KS_H5_I64, 1, n_word, state->word));
     sum = fnv(sum, state->word, (size_t)state->n_word * sizeof state->word[0]);
-    KS_TRY(write_tensors(ctx, file, "optim/m", params, 'm', &sum));
-    KS_TRY(write_tensors(ctx, file, "optim/v", params, 'v', &sum));
+    KS_TRY(write_tensors(ctx, file, "optim/m", params, m, from_host, &sum));
+    KS_TRY(write_tensors(ctx, file, "optim/v", params, v, from_host, &sum));
     KS_TRY(ks_h5_set_i64(file, "/", "checksum", (int64_t)sum));
     KS_TRY(ks_h5_publish(&file));
 done:
@@ -311,13 +331,18 @@ done:
     return st;
 }
 
-ks_status ks_ckpt_read_state(ks_ctx *ctx, const char *path, ks_model *model, ks_train_state *state) {
+ks_status ks_ckpt_read_state(ks_ctx *ctx, const char *path, ks_model *model, ks_moments *moments,
+                             ks_train_state *state) {
     ks_status  st   = KS_OK;
     ks_h5     *file = NULL;
     uint64_t   sum  = FNV_START;
     int64_t    n[1] = {-1}, hash = 0;
     ks_params *params = ks_model_params(model);
+    void      *m = NULL, *v = NULL;
+    int        to_host = 0;
     ks_train_state_clear(state);
+    KS_TRY(moments_of(params, 'm', moments, &m, &to_host));
+    KS_TRY(moments_of(params, 'v', moments, &v, &to_host));
     KS_TRY(ks_h5_open(path, &file));
     KS_TRY(check_format(file, "ksgrad-state"));
     KS_TRY(ks_h5_get_i64(file, "/", "step", &state->step));
@@ -331,8 +356,8 @@ ks_status ks_ckpt_read_state(ks_ctx *ctx, const char *path, ks_model *model, ks_
     KS_TRY(ks_h5_read_new(file, "pool", KS_H5_I64, 1, n, (void **)&state->word));
     state->n_word = n[0];
     sum           = fnv(sum, state->word, (size_t)state->n_word * sizeof state->word[0]);
-    KS_TRY(read_tensors(ctx, file, "optim/m", params, 'm', &sum));
-    KS_TRY(read_tensors(ctx, file, "optim/v", params, 'v', &sum));
+    KS_TRY(read_tensors(ctx, file, "optim/m", params, m, to_host, &sum));
+    KS_TRY(read_tensors(ctx, file, "optim/v", params, v, to_host, &sum));
     KS_TRY(check_sum(file, sum));
 done:
     ks_h5_close(&file);

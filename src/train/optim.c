@@ -42,14 +42,13 @@ done:
     return st;
 }
 
-ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, double n_frame,
-                        const double *n_counted, double *sum_squares, double *state) {
+ks_status ks_adamw_range(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, const double *state, int64_t lo,
+                         int64_t hi, void *m, void *v) {
     ks_status        st   = KS_OK;
     ks_adamw_scalars c    = {0};
     size_t           elem = 0;
-    KS_CHECK(ctx && params && opt && sum_squares && state, KS_ERR_ARG, "adamw: NULL argument");
-    KS_TRY(grad_sum_squares(ctx, params, sum_squares));
-    KS_TRY(ks_clip(ctx, opt->clip, n_frame, sum_squares, n_counted, state));
+    KS_CHECK(ctx && params && opt && state && 0 <= lo && lo <= hi && hi <= ks_params_total(params), KS_ERR_ARG,
+             "adamw: elements %lld .. %lld, or a NULL argument", (long long)lo, (long long)hi);
     elem    = ks_params_elem_bytes(params);
     c.beta1 = opt->beta1, c.beta2 = opt->beta2, c.eps = opt->eps;
     /* Neighbours with the same decay flag are one range; the padding between them has zero gradient and stays zero. */
@@ -57,14 +56,31 @@ ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *
         const ks_param *first = ks_params_get(params, k);
         for (next = k + 1; next < ks_params_count(params); next++)
             if (ks_params_get(params, next)->decay != first->decay) break;
-        const int64_t end =
+        const int64_t stop =
             next < ks_params_count(params) ? ks_params_get(params, next)->offset : ks_params_total(params);
-        const size_t at = (size_t)first->offset * elem;
-        c.weight_decay  = first->decay ? opt->weight_decay : 0.0;
-        KS_TRY(ks_adamw_update(ctx, ks_params_precision(params), end - first->offset, &c, state,
+        const int64_t from = first->offset > lo ? first->offset : lo, to = stop < hi ? stop : hi;
+        if (from >= to) continue;
+        const size_t at = (size_t)from * elem, own = (size_t)(from - lo) * elem;
+        c.weight_decay = first->decay ? opt->weight_decay : 0.0;
+        KS_TRY(ks_adamw_update(ctx, ks_params_precision(params), to - from, &c, state,
                                (char *)ks_params_flat(params, 'g') + at, (char *)ks_params_flat(params, 'p') + at,
-                               (char *)ks_params_flat(params, 'm') + at, (char *)ks_params_flat(params, 'v') + at));
+                               (char *)m + own, (char *)v + own));
     }
+done:
+    return st;
+}
+
+ks_status ks_adamw_step(ks_ctx *ctx, ks_params *params, const ks_optim_options *opt, double n_frame,
+                        const double *n_counted, double *sum_squares, double *state) {
+    ks_status st = KS_OK;
+    KS_CHECK(ctx && params && opt && sum_squares && state, KS_ERR_ARG, "adamw: NULL argument");
+    KS_CHECK(ks_params_n_moment(params) == ks_params_total(params), KS_ERR_ARG,
+             "adamw: %lld of %lld moments are here, the others on other ranks", (long long)ks_params_n_moment(params),
+             (long long)ks_params_total(params));
+    KS_TRY(grad_sum_squares(ctx, params, sum_squares));
+    KS_TRY(ks_clip(ctx, opt->clip, n_frame, sum_squares, n_counted, state));
+    KS_TRY(ks_adamw_range(ctx, params, opt, state, 0, ks_params_total(params), ks_params_flat(params, 'm'),
+                          ks_params_flat(params, 'v')));
 done:
     return st;
 }

@@ -292,7 +292,7 @@ ks_status ks_trainer_load(ks_trainer *t, const char *dir) {
     ks_status      st    = KS_OK;
     ks_train_state state = {.best_step = -1};
     KS_CHECK(t->step == 0, KS_ERR_ARG, "a checkpoint is loaded before the first step");
-    KS_TRY(ks_checkpoint_load_state(t->ctx, dir, t->model, &state));
+    KS_TRY(ks_checkpoint_load_state(t->ctx, dir, t->model, NULL, &state));
     KS_CHECK(state.data_hash == t->data->hash, KS_ERR_DATA,
              "%s was trained on other geometries or another split than %s: --resume=never starts anew", dir,
              t->config->data.file);
@@ -331,7 +331,7 @@ ks_status ks_trainer_save(ks_trainer *t, const char *ckpt_dir, const char *confi
              (long long)t->step, t->n_flight);
     KS_TRY(KS_NEW(state.word, state.n_word));
     ks_pool_save(t->pool, state.word);
-    KS_TRY(ks_checkpoint_save(t->ctx, ckpt_dir, config_text, command, t->model, &state));
+    KS_TRY(ks_checkpoint_save(t->ctx, ckpt_dir, config_text, command, t->model, NULL, &state));
 done:
     ks_train_state_clear(&state);
     return st;

@@ -65,7 +65,7 @@ static void shell(const char *format) {
 
 static void save(ks_model *m, int64_t step) {
     ks_train_state s = make_state(step);
-    T_OK(ks_checkpoint_save(g_ctx, t_dir, g_text, "test", m, &s));
+    T_OK(ks_checkpoint_save(g_ctx, t_dir, g_text, "test", m, NULL, &s));
     T_OK(ks_checkpoint_point(t_dir, "latest", step));
     ks_train_state_clear(&s);
 }
@@ -86,7 +86,7 @@ static void test_round_trip(void) {
     fill(a, 0.5);
     save(a, 20);
     path_in(path, "step_00000020");
-    T_OK(ks_checkpoint_load_state(g_ctx, path, b, &s));
+    T_OK(ks_checkpoint_load_state(g_ctx, path, b, NULL, &s));
     T_CHECK(is_same(a, b, "pmv"), "tensors change through a checkpoint");
     T_CHECK(s.step == 20 && s.samples == 80 && s.best_step == 3 && s.best_energy == -76.123456789012345 &&
                 s.data_hash == 0xfedcba9876543210ULL && s.micro_batch == 2 && s.pool_size == 8 && s.n_word == 5 &&
@@ -117,7 +117,7 @@ static void test_round_trip(void) {
     fill(a, 0.25);
     save(a, 20);
     path_in(path, "step_00000020");
-    T_OK(ks_checkpoint_load_state(g_ctx, path, b, &s));
+    T_OK(ks_checkpoint_load_state(g_ctx, path, b, NULL, &s));
     T_CHECK(is_same(a, b, "pmv") && !is_there("step_00000020.old.tmp"), "replaced");
     ks_train_state_clear(&s);
     ks_model_destroy(&a);
@@ -225,7 +225,7 @@ static void test_damage(void) {
     for (size_t i = 0; i < sizeof harm / sizeof harm[0]; i++) {
         shell("rm -rf x && cp -r step_00000060 x");
         shell(harm[i][0]);
-        const ks_status st = ks_checkpoint_load_state(g_ctx, path, m, &s);
+        const ks_status st = ks_checkpoint_load_state(g_ctx, path, m, NULL, &s);
         T_CHECK((st == KS_ERR_DATA || st == KS_ERR_HDF5) && strstr(ks_error_message(), harm[i][1]), "%s: '%s'",
                 harm[i][0], st ? ks_error_message() : "accepted");
     }
@@ -246,7 +246,7 @@ static void test_faults(void) {
     for (int n = 1; n < 400; n++) {
         ks_train_state s = make_state(80);
         ks_alloc_fail_after(n);
-        const ks_status st = ks_checkpoint_save(g_ctx, t_dir, g_text, "test", m, &s);
+        const ks_status st = ks_checkpoint_save(g_ctx, t_dir, g_text, "test", m, NULL, &s);
         ks_alloc_fail_after(0);
         ks_train_state_clear(&s);
         if (st == KS_OK) break;
@@ -257,7 +257,7 @@ static void test_faults(void) {
     T_CHECK(fail > 3 && is_there("step_00000080/DONE") && !is_there("step_00000080.tmp"), "%d failures", fail);
     /* a folder that cannot be written */
     ks_train_state s = make_state(81);
-    T_ERR(ks_checkpoint_save(g_ctx, "/nonexistent", g_text, "test", m, &s), KS_ERR_IO);
+    T_ERR(ks_checkpoint_save(g_ctx, "/nonexistent", g_text, "test", m, NULL, &s), KS_ERR_IO);
     ks_train_state_clear(&s);
     ks_model_destroy(&m);
 }

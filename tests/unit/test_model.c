@@ -466,6 +466,64 @@ static void test_refusals(ks_ctx *ctx, bench *t) {
     KS_FREE(W);
 }
 
+/* What the adjoint says of complete gradients: in falling order, from every parameter to all of them, and true: nothing
+ * at or above the offset changes afterwards. */
+typedef struct ready_log {
+    ks_params *params;
+    int64_t    n, last; /* reports, offset of the last one */
+    double    *seen;    /* gradient from `last` on, as it was when it was reported */
+    int        is_wrong;
+} ready_log;
+
+static ks_status log_ready(void *user, int64_t offset) {
+    ready_log    *r     = user;
+    const int64_t total = ks_params_total(r->params);
+    const double *g     = ks_params_flat(r->params, 'g');
+    if (offset >= r->last) r->is_wrong = 1;
+    for (int64_t i = r->last; i < total; i++) r->is_wrong |= memcmp(&g[i], &r->seen[i], sizeof *g) != 0;
+    for (int64_t i = offset; i < total; i++) r->seen[i] = g[i];
+    r->last = offset;
+    r->n++;
+    return KS_OK;
+}
+
+static void test_ready(ks_ctx *ctx, const bench *t, ks_model_options o, int64_t reports) {
+    ks_model  *m        = make(ctx, t, &o, 0);
+    ready_log  r        = {.params = ks_model_params(m), .last = ks_params_total(ks_model_params(m))};
+    double    *W        = NULL;
+    ks_segment order[3] = {t->segment[0], t->segment[1], t->segment[1]};
+    T_OK(KS_NEW(r.seen, r.last));
+    order[2].n_frame = 0; /* the last segment with frames reports */
+    for (int64_t n_segment = 1; n_segment <= 3; n_segment++) {
+        const ks_batch batch = {n_segment, order};
+        r.n                  = 0;
+        r.last               = ks_params_total(r.params);
+        T_OK(ks_params_zero_grad(r.params));
+        W = forward(ctx, m, &batch, t->size, 1);
+        ks_params_listen(r.params, log_ready, &r);
+        T_OK(ks_model_adj(ctx, m, &batch, W));
+        T_CHECK(!r.is_wrong && r.n == reports && r.last == 0, "%lld reports down to %lld, wrong %d", (long long)r.n,
+                (long long)r.last, r.is_wrong);
+        T_CHECK(!memcmp(r.seen, ks_params_flat(r.params, 'g'), (size_t)ks_params_total(r.params) * sizeof *r.seen),
+                "the gradient has changed after all of it was reported");
+        KS_FREE(W);
+    }
+    r.n                  = 0;
+    const ks_batch empty = {0, NULL}, no_frames = {1, order + 2};
+    W = forward(ctx, m, &empty, t->size, 1);
+    T_OK(ks_model_adj(ctx, m, &empty, W));
+    T_OK(ks_model_fwd(ctx, m, &no_frames, 1, W));
+    T_OK(ks_model_adj(ctx, m, &no_frames, W));
+    T_CHECK(r.n == 0, "a batch without frames reports");
+    ks_params_listen(r.params, NULL, NULL);
+    T_OK(ks_model_fwd(ctx, m, &t->batch, 1, W));
+    T_OK(ks_model_adj(ctx, m, &t->batch, W));
+    T_CHECK(r.n == 0, "the listener is gone");
+    KS_FREE(W);
+    KS_FREE(r.seen);
+    ks_model_destroy(&m);
+}
+
 int main(void) {
     ks_ctx              *ctx = NULL;
     const ks_ctx_options two = {.backend = "cpu", .threads = 2};
@@ -487,6 +545,13 @@ int main(void) {
     test_gradient(ctx, &t, o);
     test_start(ctx, &t);
     test_batching(ctx, &t);
+    o = options();
+    test_ready(ctx, &t, o, 1 + 6 * o.layers + 1); /* head, six places of a block, the rest */
+    o.bias    = KS_BIAS_PAIRS;
+    o.d_model = 28;
+    o.heads   = 14;
+    o.head    = KS_HEAD_QPT;
+    test_ready(ctx, &t, o, 1 + 6 * o.layers + 1);
     test_permutation(ctx);
     test_single(ctx, &t);
     test_half(ctx, &t);

@@ -2,6 +2,46 @@
 #include <string.h>
 #include "ks_test.h"
 
+/* Every byte of the weights counts, and nothing else does. */
+static void test_hash(ks_ctx *ctx, ks_params *params) {
+    unsigned char *p    = ks_params_flat(params, 'p');
+    const size_t   last = (size_t)ks_params_total(params) * ks_params_elem_bytes(params) - 1;
+    const size_t   at[] = {0, 1, 7, 8, 4095, last / 2, last};
+    uint64_t       h0 = 0, h = 0;
+    T_OK(ks_params_hash(ctx, params, &h0));
+    for (size_t k = 0; k < sizeof at / sizeof *at; k++) {
+        p[at[k]] ^= 1;
+        T_OK(ks_params_hash(ctx, params, &h));
+        T_CHECK(h != h0, "byte %zu does not count", at[k]);
+        p[at[k]] ^= 1;
+    }
+    p[last + 1] ^= 1; /* slack */
+    *(char *)ks_params_flat(params, 'g') ^= 1;
+    T_OK(ks_params_hash(ctx, params, &h));
+    T_CHECK(h == h0, "more than the weights counts");
+    p[last + 1] ^= 1;
+    T_ERR(ks_params_hash(ctx, params, NULL), KS_ERR_ARG);
+}
+
+/* A share of the moments: zero, and refused by what needs all of them. */
+static void test_share(ks_ctx *ctx, ks_params *params) {
+    const ks_optim_options o = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-12, .steps = 10};
+    double                 state[KS_STEP_N], sum = 0;
+    int64_t                beyond = 0;
+    T_CHECK(ks_params_n_moment(params) == ks_params_total(params), "whole at first");
+    T_OK(ks_params_shard(params, 96));
+    T_CHECK(ks_params_n_moment(params) == 96, "%lld moments", (long long)ks_params_n_moment(params));
+    for (size_t i = 0; i < 96 * ks_params_elem_bytes(params); i++)
+        beyond += ((char *)ks_params_flat(params, 'm'))[i] != 0 || ((char *)ks_params_flat(params, 'v'))[i] != 0;
+    T_CHECK(beyond == 0, "moments of a share begin as zero");
+    T_OK(ks_optim_upload(ctx, &o, 1, state));
+    T_ERR(ks_adamw_step(ctx, params, &o, 1, NULL, &sum, state), KS_ERR_ARG);
+    T_ERR(ks_adamw_range(ctx, params, &o, state, 0, ks_params_total(params) + 1, &sum, &sum), KS_ERR_ARG);
+    T_ERR(ks_params_shard(params, -1), KS_ERR_ARG);
+    T_OK(ks_params_shard(params, 0));
+    T_CHECK(!ks_params_flat(params, 'm') && ks_params_n_moment(params) == 0, "an empty share");
+}
+
 static void test_registry(ks_ctx *ctx, ks_precision precision) {
     ks_params    *params = NULL, *again = NULL;
     const int64_t shape[2] = {7, 5}, vec[1] = {33}, big[1] = {20000}, negative[1] = {-1},
@@ -49,6 +89,14 @@ static void test_registry(ks_ctx *ctx, ks_precision precision) {
     double norm = -1;
     T_OK(ks_grad_norm(ctx, params, &norm));
     T_CHECK(norm == 0.0, "norm %g of a zero gradient", norm);
+    int64_t           beyond = 0;
+    const size_t      elem = ks_params_elem_bytes(params), total = (size_t)ks_params_total(params);
+    const char *const slack[2] = {(char *)ks_params_flat(params, 'p') + total * elem,
+                                  (char *)ks_params_flat(params, 'g') + total * elem};
+    for (size_t i = 0; i < KS_PARAMS_SLACK * elem; i++) beyond += slack[0][i] != 0 || slack[1][i] != 0;
+    T_CHECK(beyond == 0, "%lld bytes of the slack are not zero", (long long)beyond);
+    test_hash(ctx, params);
+    test_share(ctx, params);
     ks_params_destroy(&params);
     for (int n = 1; n < 40; n++) { /* allocation n fails: an error, no leak, no crash */
         ks_status st;
@@ -83,5 +131,5 @@ int main(void) {
     test_registry(ctx, KS_FP64);
     test_schedule();
     ks_ctx_destroy(&ctx);
-    return t_done("params", 60);
+    return t_done("params", 110);
 }

@@ -2,7 +2,7 @@
 # Installs what ksgrad needs on Debian 12 (bookworm). Idempotent; needs root or sudo; downloads nothing but packages.
 #
 #   scripts/setup-debian.sh            compiler and libraries: enough to build and run
-#   scripts/setup-debian.sh --tests    also what the tests use: oracles (libxc, libint2), clang, fibres, NumPy, h5py
+#   scripts/setup-debian.sh --tests    also what the tests use: oracles (libxc, libint2), clang, fibres, Open MPI, NumPy, h5py
 #   scripts/setup-debian.sh --samples  also xtb and PySCF's prerequisites, to make the shipped samples and tables again
 #
 # CUDA is not a Debian package: for the preset cuda-release install NVIDIA's toolkit (13.x) first.
@@ -13,7 +13,7 @@ packages=(ca-certificates git gcc g++ cmake ninja-build pkg-config
 for arg in "$@"; do
     case "$arg" in
     --tests) packages+=(clang libomp-dev libclang-rt-14-dev libxc-dev libint2-dev libeigen3-dev libboost-dev libboost-context-dev
-                        python3 python3-numpy python3-h5py) ;;
+                        libopenmpi-dev openmpi-bin python3 python3-numpy python3-h5py) ;;
     --samples) packages+=(xtb python3 python3-venv) ;;
     *)
         echo "usage: scripts/setup-debian.sh [--tests] [--samples]" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: packages, four builds, all of CTest. At most 90 minutes on two cores, no GPU needed.
 #
-#   1. cpu-release with gcc: every test, the oracles (libxc, libint2), the kernel launcher, end to end
+#   1. cpu-release with gcc and Open MPI: every test, the oracles (libxc, libint2), the kernel launcher, end to end
 #   2. cpu-debug with gcc, ASan and UBSan: every test but those labelled slow
 #   3. clang: the whole tree compiles without a warning
 #   4. nvcc, where it is installed: library, program and GPU tests for sm_80, sm_90 and sm_100, warnings as errors; what a
@@ -35,7 +35,7 @@ run_ctest() { # run_ctest DIR ARGS...
 }
 
 start=$SECONDS
-if step "cpu-release (gcc)" cmake --preset cpu-release -G Ninja -DKS_TESTS=ON -DKS_ORACLES=ON &&
+if step "cpu-release (gcc)" cmake --preset cpu-release -G Ninja -DKS_TESTS=ON -DKS_ORACLES=ON -DKS_MPI=ON &&
     step "build" cmake --build --preset cpu-release; then
     echo "build: $((SECONDS - start)) s"
     run_ctest build/cpu-release

@@ -28,14 +28,15 @@ typedef enum ks_launcher {
     KS_LAUNCHER_MPICH, /* Hydra: MPICH, Intel MPI */
     KS_LAUNCHER_SLURM  /* srun */
 } ks_launcher;
-const char *ks_launcher_name(ks_launcher launcher); /* "none", "explicit", "torchrun", ... */
+const char *ks_launcher_name(ks_launcher launcher); /* "none", "explicit", "torchrun", "openmpi", "mpich", "srun" */
 
 enum { KS_HOST_NAME = 256 };
 
 typedef struct ks_launch_options {
-    const char *launcher;               /* NULL or "auto": from the environment; "none"; or one of them by name */
-    int64_t     rank, size, local_rank; /* -1: not given; rank and size together with rendezvous: explicit */
+    const char *launcher;               /* NULL or "auto": from the environment; or one of them by name */
+    int64_t     rank, size, local_rank; /* -1: not given; rank and size, with rendezvous: explicit */
     const char *rendezvous;             /* "host:port" where rank 0 listens; NULL: from the environment */
+    int         is_alone;               /* the program works as one rank: a batch script without srun is what it should be */
 } ks_launch_options;
 
 typedef struct ks_launch {
@@ -50,7 +51,7 @@ typedef struct ks_launch {
 /* Order: explicit, torchrun, Open MPI, Hydra, Slurm step, one rank. KS_ERR_CONFIG names the variable with its value when
  * one is missing or wrong, and "start with srun" where a batch script of several tasks forgot it. Not collective. */
 KS_NODISCARD ks_status ks_launch_detect(const ks_launch_options *opt, ks_launch *out);
-/* A line for people: "srun, rank 3 of 8 (local 1 of 4), rendezvous node01:29417". */
+/* A line for people: "srun, rank 3 of 8 (local 1 of 4), rendezvous node01:29424 to 29439". */
 void ks_launch_print(const ks_launch *launch, char *out, size_t size);
 
 /* ---- the communicator ---- */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "cli/ranks.h"
 #include "core/text.h"
 
 enum { MAX_SETS = 256 };
@@ -17,18 +18,21 @@ static int         g_device_failed;
 static FILE       *g_file;
 static int         g_status_open; /* a status line stands on the terminal */
 static char       *g_threads, *g_backend;
+static char        g_verb[64];
 
 /* ---- log lines ---- */
 
 static int g_help, g_quiet;
 
+/* Ranks above 0 speak of errors alone, and of all with -v. */
 static void sink(void *user, ks_log_level level, const char *line) {
     static const char *const prefix[] = {"debug: ", "", "warning: ", "error: "};
+    const ks_log_level       least    = ks_cli_rank() && !g_verbose ? KS_LOG_ERROR : KS_LOG_WARN;
     (void)user;
-    if (!g_quiet || level >= KS_LOG_WARN) { /* a log file gets the whole story */
+    if (level >= least || (!g_quiet && (!ks_cli_rank() || g_verbose))) { /* a log file gets the whole story */
         if (g_status_open) fputs("\r\033[K", stderr);
         g_status_open = 0;
-        fprintf(stderr, "%s%s\n", prefix[level], line);
+        fprintf(stderr, "%s%s%s\n", ks_cli_rank_prefix(), prefix[level], line);
     }
     if (g_file) {
         fprintf(g_file, "%s%s\n", prefix[level], line);
@@ -44,7 +48,8 @@ void ks_cli_status_line(const char *text) {
     g_status_open = text[0] != '\0';
 }
 
-int ks_cli_verbose(void) { return g_verbose; }
+int         ks_cli_verbose(void) { return g_verbose; }
+const char *ks_cli_verb(void) { return g_verb; }
 
 /* ---- errors and exit codes ---- */
 
@@ -84,19 +89,27 @@ int ks_cli_finish(ks_status st) {
     }
     if (st == KS_OK || st == KS_ERR_STOPPED) return ks_cli_exit_code(st);
     if (g_status_open) fputs("\r\033[K", stderr);
-    g_status_open      = 0;
-    FILE *const out[2] = {stderr, g_file};
+    g_status_open       = 0;
+    char *const message = strdup(ks_error_message()[0] ? ks_error_message() : ks_status_text(st));
+    char *const trace   = strdup(ks_error_trace()); /* telling the other ranks may meet errors of its own */
+    const char *text    = message ? message : ks_status_text(KS_ERR_NOMEM);
+    FILE *const out[2]  = {ks_cli_ranks_is_silent(text) ? NULL : stderr, g_file};
     for (int i = 0; i < 2; i++) {
         if (!out[i]) continue;
-        fprintf(out[i], "ksgrad: error: %s\n", ks_error_message()[0] ? ks_error_message() : ks_status_text(st));
-        if (g_verbose || i == 1) fprintf(out[i], "%s\n", ks_error_trace());
+        fprintf(out[i], "ksgrad: %serror: %s\n", ks_cli_rank_prefix(), text);
+        if (g_verbose || i == 1) fprintf(out[i], "%s\n", trace ? trace : "");
         fflush(out[i]);
     }
+    ks_cli_ranks_fail(g_device_failed ? KS_ERR_CUDA : st, text); /* the same exit code everywhere */
+    free(message);
+    free(trace);
     return ks_cli_exit_code(st);
 }
 
 int ks_cli_usage_error(const char *verb, const char *fmt, ...) {
     va_list ap;
+    ks_cli_ranks_begin();
+    if (ks_cli_rank() > 0) return KS_EXIT_USAGE; /* rank 0 has the same command line */
     va_start(ap, fmt);
     fputs("ksgrad: error: ", stderr);
     vfprintf(stderr, fmt, ap);
@@ -105,8 +118,8 @@ int ks_cli_usage_error(const char *verb, const char *fmt, ...) {
     return KS_EXIT_USAGE;
 }
 
-ks_status ks_cli_ctx(const char *backend, int threads, ks_ctx **out) {
-    const ks_ctx_options opt = {.backend = backend, .threads = threads};
+ks_status ks_cli_ctx_on(const char *backend, int threads, int device, ks_ctx **out) {
+    const ks_ctx_options opt = {.backend = backend, .threads = threads, .device = device};
     const ks_status      st  = ks_ctx_create(&opt, out);
     g_device_failed          = st != KS_OK && st != KS_ERR_ARG;
     return st;
@@ -158,6 +171,8 @@ static void print_help(const ks_cli_spec *spec) {
     }
     printf("\nCommon options\n");
     print_options(common());
+    printf("\nRanks (what starts several processes says this by itself)\n");
+    print_options(ks_cli_rank_options());
     printf("\nExample\n");
     for (const char *p = spec->example; *p;) {
         const size_t n = strcspn(p, "\n");
@@ -210,6 +225,7 @@ static int unknown_option(const ks_cli_spec *spec, const char *verb, const char 
     int         n = 0;
     for (const ks_cli_opt *o = spec->opt; o && o->name && n < 100; o++) names[n++] = o->name;
     for (const ks_cli_opt *o = common(); o->name; o++) names[n++] = o->name;
+    for (const ks_cli_opt *o = ks_cli_rank_options(); o->name; o++) names[n++] = o->name;
     char cut[64];
     snprintf(cut, sizeof cut, "%.*s", (int)strcspn(word + 2, "="), word + 2);
     const char *near = word[1] == '-' ? ks_text_nearest(cut, n, names) : NULL;
@@ -225,6 +241,7 @@ static int parse_option(const ks_cli_spec *spec, const char *verb, int argc, cha
         const size_t n = strcspn(word + 2, "=");
         opt            = find_long(spec->opt, word + 2, n);
         if (!opt) opt = find_long(common(), word + 2, n);
+        if (!opt) opt = find_long(ks_cli_rank_options(), word + 2, n);
         if (word[2 + n] == '=') text = word + 3 + n;
     } else {
         opt = find_short(spec->opt, word[1]);
@@ -243,15 +260,21 @@ static int parse_option(const ks_cli_spec *spec, const char *verb, int argc, cha
 
 /* The leading lower-case words of the usage line: "train", "data convert". */
 static void verb_of(const ks_cli_spec *spec, char *verb, size_t size) {
-    size_t n = strspn(spec->usage, "abcdefghijklmnopqrstuvwxyz ");
+    size_t n = 0;
+    for (;;) {
+        const size_t word = strspn(spec->usage + n, "abcdefghijklmnopqrstuvwxyz-");
+        const char   next = spec->usage[n + word];
+        if (word == 0 || spec->usage[n] == '-' || (next && next != ' ')) break;
+        n += word + (next == ' ');
+    }
     while (n && spec->usage[n - 1] == ' ') n--;
     snprintf(verb, size, "%.*s", (int)n, spec->usage);
 }
 
 int ks_cli_parse(const ks_cli_spec *spec, int argc, char **argv, const char *arg[KS_CLI_MAX_ARG], int *n_arg) {
-    char verb[64];
-    int  n = 0, only_args = 0;
-    verb_of(spec, verb, sizeof verb);
+    int n = 0, only_args = 0;
+    verb_of(spec, g_verb, sizeof g_verb);
+    const char *const verb = g_verb;
     for (int i = 1; i < argc; i++) {
         if (!only_args && !strcmp(argv[i], "--")) {
             only_args = 1;
@@ -271,6 +294,7 @@ int ks_cli_parse(const ks_cli_spec *spec, int argc, char **argv, const char *arg
     if (n < spec->min_arg) return ks_cli_usage_error(verb, "missing argument: ksgrad %s", spec->usage);
     if (g_threads && ks_cli_add_set("device.threads", g_threads) != KS_OK) return ks_cli_finish(KS_ERR_ARG);
     if (g_backend && ks_cli_add_set("device.backend", g_backend) != KS_OK) return ks_cli_finish(KS_ERR_ARG);
+    ks_cli_ranks_begin();
     ks_log_set(sink, NULL, g_verbose ? KS_LOG_DEBUG : KS_LOG_INFO);
     *n_arg = n;
     return KS_CLI_GO;

@@ -48,18 +48,23 @@ int ks_cmd_train(int argc, char **argv) {
         "Trains a network. Everything goes into the run folder <run.dir>/<run.name>: metrics.jsonl, metrics.csv, "
         "run.log,\n"
         "ckpt/{best,latest,step_*}. SIGTERM, SIGUSR1 and Ctrl-C finish the step, write a checkpoint and exit with 75;\n"
-        "the same command then goes on from there, bit by bit as if it had not stopped.",
+        "the same command then goes on from there, bit by bit as if it had not stopped. Started as several processes "
+        "by\n"
+        "srun, mpirun or torchrun, each has a GPU or a share of the CPUs, and train.batch is what all of them do "
+        "together.",
         "ksgrad train configs/quickstart.yaml\n"
         "ksgrad train configs/quickstart.yaml --set run.name=faster --set optim.lr=2e-3 --set optim.steps=300\n"
-        "ksgrad train configs/qpt-uracil.yaml --resume=auto    # in a batch script that requeues on exit code 75",
+        "srun ksgrad train configs/qpt-uracil.yaml             # one rank per task, see ksgrad cluster-script\n"
+        "torchrun --nproc-per-node 4 --no-python ksgrad train configs/qpt-uracil.yaml",
         opt,
         1,
         1};
     const char *arg[KS_CLI_MAX_ARG];
     char        command[1024];
     int         n_arg, n_set;
-    ks_status   st  = KS_OK;
-    ks_ctx     *ctx = NULL;
+    ks_status   st   = KS_OK;
+    ks_ctx     *ctx  = NULL;
+    ks_comm    *comm = NULL;
     ks_config   config;
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
@@ -69,19 +74,21 @@ int ks_cmd_train(int argc, char **argv) {
     else if (!strcmp(resume, "never")) options.resume = KS_RESUME_NEVER;
     else if (!strcmp(resume, "must")) options.resume = KS_RESUME_MUST;
     else return ks_cli_usage_error("train", "--resume wants auto, never or must, got '%s'", resume);
-    if (isatty(STDERR_FILENO)) options.status = live_line;
     join_words(argc, argv, command, sizeof command);
     ks_run_result      result;
     const char *const *set = ks_cli_sets(&n_set);
     KS_TRY(ks_config_load(arg[0], n_set, set, &config));
-    KS_TRY(ks_cli_ctx(config.device.backend, (int)config.device.threads, &ctx));
+    KS_TRY(ks_cli_ranks(&config, &comm, &ctx));
+    if (ks_comm_rank(comm) > 0) options.folder = NULL;
+    else if (isatty(STDERR_FILENO)) options.status = live_line;
     KS_TRY(ks_cli_catch_signals());
-    st = ks_train_run(ctx, NULL, &config, &options, &result);
+    st = ks_train_run(ctx, comm, &config, &options, &result);
     if (st == KS_ERR_STOPPED) ks_log(KS_LOG_INFO, "%s", ks_error_message());
-    if (st == KS_OK) print_end(&config, &result);
-done:
-    ks_ctx_destroy(&ctx);
+    if (st == KS_OK && ks_comm_rank(comm) == 0) print_end(&config, &result);
+done:;
     const int code = ks_cli_finish(st);
+    ks_comm_destroy(&comm);
+    ks_ctx_destroy(&ctx);
     ks_cli_log_file(NULL);
     if (g_log) fclose(g_log);
     return code;

@@ -22,7 +22,18 @@ typedef struct ks_transport {
     ks_status (*min)(void *state, int64_t n, double *x);
     ks_status (*reduce_scatter)(void *state, ks_comm_type type, int64_t n_each, void *x);
     ks_status (*all_gather)(void *state, ks_comm_type type, int64_t n_each, void *x);
+    /* The rest may be empty. poll: KS_ERR_COMM when the transport itself knows of a failure; cheap, between calls.
+     * abort: others may be gone, what waits for them on the device gives up; returns at once, before anything waits for
+     * the context (in ks_comm_fail, and when a wait ends because the job does). Only close may follow. */
+    ks_status (*poll)(void *state);
+    void (*abort)(void *state);
+    void (*describe)(char *out, size_t size); /* a line for people: library, version, or why not; needs no GPU */
 } ks_transport;
+
+/* Seconds that a transport may take to open (comm.timeout_s). */
+double ks_comm_timeout(const ks_comm *comm);
+/* "2.28.9, /usr/lib/libnccl.so.2", or why NCCL cannot be used; in any build, without a GPU. */
+void ks_nccl_describe(char *out, size_t size);
 
 extern const ks_transport ks_transport_tcp;
 #ifdef KS_MPI

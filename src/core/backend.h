@@ -62,6 +62,8 @@ KS_NODISCARD ks_status ks_alloc_note(int64_t bytes);
 
 /* Adds a backend under its name (the CUDA library, or the tests' launcher, at start-up). At most 4. */
 KS_NODISCARD ks_status ks_backend_register(const ks_backend *backend);
+/* NULL: no backend of this name in this program. */
+const ks_backend *ks_backend_find(const char *name);
 
 struct ks_ctx {
     const ks_backend *backend;

@@ -28,7 +28,7 @@ done:
     return st;
 }
 
-static const ks_backend *find_backend(const char *name) {
+const ks_backend *ks_backend_find(const char *name) {
     for (int i = 0; i < g_n_backend; i++)
         if (!strcmp(g_backends[i]->name, name)) return g_backends[i];
     return NULL;
@@ -48,7 +48,7 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
     KS_CHECK(nthr >= 0 && nthr <= MAX_THREADS, KS_ERR_ARG, "threads=%d, limit 0..%d", nthr, MAX_THREADS);
     KS_TRY(KS_ZNEW(ctx, 1));
     if (!strcmp(name, "auto")) {
-        const ks_backend *cuda = find_backend("cuda");
+        const ks_backend *cuda = ks_backend_find("cuda");
         if (cuda && cuda->open(device, &ctx->state) == KS_OK) {
             ctx->backend = cuda;
         } else {
@@ -57,7 +57,7 @@ ks_status ks_ctx_create(const ks_ctx_options *opt, ks_ctx **out) {
         }
     }
     if (!ctx->backend) {
-        const ks_backend *b = find_backend(name);
+        const ks_backend *b = ks_backend_find(name);
         KS_CHECK(b, KS_ERR_UNSUPPORTED, "backend '%s' is not part of this build", name);
         if (b->open) KS_TRY(b->open(device, &ctx->state));
         ctx->backend = b;

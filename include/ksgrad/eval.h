@@ -5,6 +5,7 @@
  * those of the Hamiltonian H that the refinement scheme reports. */
 #ifndef KS_EVAL_H
 #define KS_EVAL_H
+#include "ksgrad/comm.h"
 #include "ksgrad/geometry.h"
 #include "ksgrad/loss.h"
 #include "ksgrad/model.h"
@@ -88,7 +89,11 @@ void ks_dipole(int64_t n_atom, const int32_t *Z, const double *pos, int64_t n, c
 /* ---- frames in micro-batches ---- */
 
 /* Walks over frames in file order. Each chunk is as many consecutive frames as fit into memory (and at most
- * max_frames), grouped into segments by composition, with all geometry tensors built. */
+ * max_frames), grouped into segments by composition, with all geometry tensors built.
+ *
+ * Over several ranks, whole chunks are shared out: the costliest first, each to the rank with the least work so far, where
+ * the work on a frame is taken to be in proportion to the memory of its tensors (both go with the two-electron integrals).
+ * No frame is given twice. With the same options all ranks find the same shares by themselves. */
 typedef struct ks_chunks ks_chunks;
 
 typedef struct ks_chunk {
@@ -102,11 +107,13 @@ typedef struct ks_chunk {
 } ks_chunk;
 
 typedef struct ks_chunk_options {
-    int64_t memory_bytes; /* 0: half of the memory that the machine has available */
-    int64_t max_frames;   /* 0: 32 */
+    int64_t memory_bytes; /* 0: half of what the backend has available */
+    int64_t max_frames;   /* 0: 32; on several ranks less where there are few frames, for equal shares */
     int64_t n_matrix;     /* (n_ao, n_ao) matrices that the caller's work needs per frame; 0: 64 (SCF, refinement) */
-    const int64_t
-        *number; /* (n_frame) what messages call the frames; NULL: 0, 1, ... Borrowed for ks_chunks_create only */
+    int     rank, size;   /* chunks of this rank of so many; size 0: 1 */
+    /* borrowed for ks_chunks_create only */
+    const int64_t *number; /* (n_frame) what messages call the frames; NULL: 0, 1, ... */
+    const double  *work;   /* (n_frame) work beside that on another frame of this composition; NULL: all alike */
 } ks_chunk_options;
 
 /* charge: total charge of every frame, or INT32_MIN for the frames' own. A frame that does not fit alone is
@@ -117,6 +124,9 @@ KS_NODISCARD ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, cons
 void                   ks_chunks_destroy(ks_chunks **chunks);
 /* The next chunk, valid until the next call; out->n_frame == 0 at the end. Errors name the frame. */
 KS_NODISCARD ks_status ks_chunks_next(ks_chunks *chunks, ks_chunk *out);
+/* Chunks of the rank that has fewest, and the share (0 to 1) of this rank's work that lies in the chunks it was given. */
+int64_t ks_chunks_least(const ks_chunks *chunks);
+double  ks_chunks_done(const ks_chunks *chunks);
 
 /* System, number of occupied orbitals and per-frame views of the chunk's batch position k. */
 const ks_tensors *ks_chunk_tensors(const ks_chunk *chunk, int64_t k, int32_t *slot);
@@ -137,7 +147,7 @@ typedef struct ks_eval_options {
     ks_refine_options refine;
     ks_scf_options    scf;      /* whose cycles are counted */
     ks_scf_options    label;    /* for references computed here; ks_label_defaults */
-    int64_t           n_cycles; /* count SCF cycles for chunks that begin before this frame; INT64_MAX: all, 0: none */
+    int64_t           n_cycles; /* count SCF cycles of the frames before this one; INT64_MAX: all, 0: none */
     ks_model         *model;    /* the first row: H0 = F0 + W of this network, or ... */
     ks_eval_source    prediction; /* ... H0 from here (energy, dipole not asked for); both NULL: no first row */
     ks_eval_source    reference;  /* NULL: converged here from minao */
@@ -148,6 +158,7 @@ typedef struct ks_eval_options {
  */
 ks_scf_options ks_label_defaults(void);
 
+/* No pointers: ranks send it as it is. */
 typedef struct ks_eval_frame {
     int64_t    frame; /* place in the ks_frames */
     ks_metrics row[KS_EVAL_ROWS];
@@ -155,16 +166,40 @@ typedef struct ks_eval_frame {
     uint8_t    masked[KS_EVAL_ROWS];      /* the refinement met a gap below 1e-4 Ha, or a non-finite value */
     uint8_t    unconverged[KS_EVAL_ROWS]; /* the SCF from here, when counted, ended at max_cycle */
     uint8_t    has[KS_EVAL_ROWS];
-    int        ref_converged;
+    uint8_t    ref_converged;
 } ks_eval_frame;
 
 typedef struct ks_eval_seconds {
     double tensors, network, refine; /* wall time of the first row (without a network: of the second) */
 } ks_eval_seconds;
 
-/* Evaluates one chunk; frame (chunk->n_frame) in batch order, seconds are added to. */
+/* Evaluates one chunk; frame (chunk->n_frame) in batch order, seconds are added to. The network works frame by frame: on
+ * the CPU no bit of a frame's figures depends on which others are in the chunk. (Elsewhere a library may choose another
+ * algorithm for another number of matrices, which costs the last digits of what it computes.) */
 KS_NODISCARD ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_options *opt,
                                      ks_eval_frame *frame, ks_eval_seconds *seconds);
+
+/* Work on frame k in Fock builds, for ks_chunk_options.work: 8 to 60 of them, mostly by whether SCF cycles are counted. */
+double ks_eval_work(const ks_eval_options *opt, int64_t k);
+
+/* Memory that this rank may plan its chunks with: half of what its backend has available, on the CPU divided by the number
+ * of ranks on this host; the least of all ranks. Collective. */
+KS_NODISCARD ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t *bytes);
+
+/* Frames that all ranks together have done. */
+typedef void (*ks_eval_progress)(void *user, int64_t done, int64_t all);
+
+typedef struct ks_eval_time {
+    ks_eval_seconds all;  /* of all ranks together */
+    double          wall; /* from the first chunk to the last result on rank 0 */
+} ks_eval_time;
+
+/* Evaluates the chunks of every rank and collects their frames on rank 0, in at most 32 rounds so that no rank waits long:
+ * there frame (n_frame) is in the order of the ks_frames, each exactly once or the call fails; elsewhere frame may be NULL
+ * and nothing is written. Collective; chunks were made with rank and size of comm and equal options. */
+KS_NODISCARD ks_status ks_eval_run(ks_ctx *ctx, ks_comm *comm, ks_chunks *chunks, const ks_eval_options *opt,
+                                   int64_t n_frame, ks_eval_frame *frame, ks_eval_time *time,
+                                   ks_eval_progress progress, void *user);
 
 #ifdef __cplusplus
 }

@@ -130,26 +130,59 @@ done:
 
 /* ---- the run ---- */
 
-static ks_status run(eval_job *job) {
-    ks_status      st    = KS_OK;
-    ks_chunk       chunk = {0};
-    ks_eval_frame *rows  = NULL;
-    int64_t        done  = 0;
-    KS_TRY(KS_NEW(rows, job->frames->n_frame));
-    for (;;) {
-        KS_TRY(ks_chunks_next(job->chunks, &chunk));
-        if (chunk.n_frame == 0) break;
-        KS_TRY(ks_eval_chunk(job->m.ctx, &chunk, &job->opt, rows, &job->report.seconds));
-        for (int64_t k = 0; k < chunk.n_frame; k++) {
-            ks_eval_frame f = rows[chunk.file_order[k]];
-            f.frame         = job->index[f.frame];
-            KS_TRY(ks_eval_report_add(&job->report, &f));
-        }
-        done += chunk.n_frame;
-        if (done < job->frames->n_frame)
-            ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)job->frames->n_frame);
+static void print_progress(void *user, int64_t done, int64_t all) {
+    (void)user;
+    if (done < all) ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)all);
+}
+
+/* Ranks that read something else would still give figures. */
+static ks_status check_equal(const eval_job *job) {
+    ks_status        st = KS_OK;
+    const ks_frames *f  = job->frames;
+    const int64_t    n  = f->n_frame;
+    uint64_t         h  = ks_cli_hash(KS_CLI_HASH, &n, sizeof n);
+    h                   = ks_cli_hash(h, job->index, (size_t)n * sizeof *job->index);
+    h                   = ks_cli_hash(h, f->atom_off, (size_t)(n + 1) * sizeof *f->atom_off);
+    h                   = ks_cli_hash(h, f->Z, (size_t)f->atom_off[n] * sizeof *f->Z);
+    h                   = ks_cli_hash(h, f->pos, (size_t)f->atom_off[n] * 3 * sizeof *f->pos);
+    h                   = ks_cli_hash(h, f->charge, (size_t)n * sizeof *f->charge);
+    KS_TRY(ks_comm_check_equal(job->m.comm, "the frames to evaluate", h));
+    const int64_t how[] = {job->m.refine.kind, job->m.refine.n_build, job->opt.n_cycles, job->opt.reference != NULL};
+    KS_TRY(ks_comm_check_equal(job->m.comm, "the options or labels of the evaluation",
+                               ks_cli_hash(KS_CLI_HASH, how, sizeof how)));
+    if (job->m.model && ks_comm_size(job->m.comm) > 1) {
+        KS_TRY(ks_params_hash(job->m.ctx, ks_model_params(job->m.model), &h));
+        KS_TRY(ks_comm_check_equal(job->m.comm, "the weights of the network", h));
     }
 done:
+    return st;
+}
+
+/* Every rank its chunks; the report is filled on rank 0. */
+static ks_status run(eval_job *job) {
+    ks_status        st   = KS_OK;
+    const int64_t    n    = job->frames->n_frame;
+    ks_comm         *comm = job->m.comm;
+    ks_eval_frame   *rows = NULL;
+    double          *work = NULL;
+    ks_chunk_options opt  = {.memory_bytes = (int64_t)(job->m.config.device.memory_gib * 1073741824.0),
+                             .rank         = ks_comm_rank(comm),
+                             .size         = ks_comm_size(comm),
+                             .number       = job->index};
+    KS_TRY(check_equal(job));
+    if (!opt.memory_bytes) KS_TRY(ks_eval_memory(job->m.ctx, comm, &opt.memory_bytes));
+    KS_TRY(KS_NEW(work, n));
+    for (int64_t k = 0; k < n; k++) work[k] = ks_eval_work(&job->opt, k);
+    opt.work = work;
+    KS_TRY(ks_chunks_create(job->m.ctx, job->m.basis, job->frames, &job->m.method, INT32_MIN, &opt, &job->chunks));
+    if (opt.rank == 0) KS_TRY(KS_NEW(rows, n));
+    KS_TRY(ks_eval_run(job->m.ctx, comm, job->chunks, &job->opt, n, rows, &job->report.time, print_progress, NULL));
+    for (int64_t k = 0; rows && k < n; k++) {
+        rows[k].frame = job->index[k];
+        KS_TRY(ks_eval_report_add(&job->report, &rows[k]));
+    }
+done:
+    KS_FREE(work);
     KS_FREE(rows);
     return st;
 }
@@ -194,19 +227,20 @@ static ks_status evaluate(eval_job *job, const eval_args *a) {
     job->opt.n_cycles = a->cycles < 0 ? INT64_MAX : a->cycles;
     job->opt.model    = job->m.model;
     KS_TRY(choose_references(job, path, a->label));
-    if (a->out) KS_TRY(make_folder(a->out)); /* before the work, not after it */
+    const int first = ks_comm_rank(job->m.comm) == 0; /* writes; every rank reads for itself */
+    if (a->out && first) KS_TRY(make_folder(a->out)); /* before the work, not after it */
 
     ks_eval_report *r = &job->report;
     r->method = &job->m.method, r->basis = ks_basis_name(job->m.basis), r->refine = job->m.refine;
     r->data = path, r->split = split, r->model = a->model ? job->m.info.dir : a->prediction, r->step = job->m.info.step;
-    r->first_row = 1, r->has_network = a->model != NULL;
-    const ks_chunk_options chunks = {.memory_bytes = (int64_t)(job->m.config.device.memory_gib * 1073741824.0),
-                                     .number       = job->index};
-    KS_TRY(ks_chunks_create(job->m.ctx, job->m.basis, job->frames, &job->m.method, INT32_MIN, &chunks, &job->chunks));
+    r->first_row = 1, r->has_network = a->model != NULL, r->world = ks_comm_size(job->m.comm);
     KS_TRY(run(job));
-    ks_eval_report_print(r, stdout);
-    if (a->out) KS_TRY(ks_eval_report_save(r, a->out));
-    KS_CHECK(r->n_frame > r->n_reference_unconverged, KS_ERR_NUMERIC, "no reference converged");
+    if (first) {
+        ks_eval_report_print(r, stdout);
+        if (a->out) KS_TRY(ks_eval_report_save(r, a->out));
+        KS_CHECK(r->n_frame > r->n_reference_unconverged, KS_ERR_NUMERIC, "no reference converged");
+    }
+    KS_TRY(ks_comm_barrier(job->m.comm, "the end of the evaluation")); /* all ranks end alike */
 done:
     return st;
 }
@@ -226,7 +260,7 @@ int ks_cmd_eval(int argc, char **argv) {
          "none, qpt, qptx, cdiis, anderson, damped (default: the config's eval.refine)", &a.kind},
         {"steps", 0, KS_OPT_INT, "N", "Fock builds of the refinement (default: the config's, or the scheme's)",
          &a.steps},
-        {"cycles", 0, KS_OPT_INT, "N", "count SCF cycles on about the first N frames; -1: all, 0: none (default 8)",
+        {"cycles", 0, KS_OPT_INT, "N", "count SCF cycles on the first N frames; -1: all, 0: none (default 8)",
          &a.cycles},
         {"prediction", 0, KS_OPT_TEXT, "FILE",
          "instead of a network: somebody's Hamiltonians, in the layout of predict --out", &a.prediction},
@@ -249,8 +283,12 @@ int ks_cmd_eval(int argc, char **argv) {
                               "reference does not converge are\n"
                               "left out of the means and counted. --prediction FILE --data GEOM [--set method.xc=...] "
                               "evaluates somebody else's\n"
-                              "Hamiltonians (with --refine none unless another is named).",
-                              "ksgrad eval runs/quickstart --out eval\nksgrad eval runs/uracil/ckpt/best --data "
+                              "Hamiltonians (with --refine none unless another is named).\n"
+                              "Started by srun, mpirun or torchrun as several ranks, each evaluates a share of the "
+                              "frames; the first one collects\n"
+                              "them and writes. The figures are those of a single rank, and so is their number.",
+                              "ksgrad eval runs/quickstart --out eval\nmpirun -n 4 ksgrad eval runs/quickstart --out "
+                              "eval\nksgrad eval runs/uracil/ckpt/best --data "
                               "uracil.h5 --split qpt/test --refine cdiis --steps 4\n"
                               "ksgrad eval --prediction theirs.h5 --data uracil.h5 --set method.xc=pbe",
                               opt,

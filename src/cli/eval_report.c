@@ -71,6 +71,9 @@ static void print_worst(const ks_eval_report *r, FILE *out) {
     KS_FREE(w);
 }
 
+/* By the clock on the wall: all ranks at once, everything included. */
+static double rate(const ks_eval_report *r) { return r->time.wall > 0 ? (double)r->n_frame / r->time.wall : 0; }
+
 void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
     const double      n       = r->n_frame ? (double)r->n_frame : 1;
     const char *const title[] = {r->has_network ? "network" : "prediction", "no network", "no network, qpt"};
@@ -95,9 +98,10 @@ void ks_eval_report_print(const ks_eval_report *r, FILE *out) {
             fprintf(out, "  (%lld frames)", (long long)r->n_cycles);
         fprintf(out, "\n");
     }
-    fprintf(out, "\nms per frame: tensors %.1f", 1e3 * r->seconds.tensors / n);
-    if (r->has_network) fprintf(out, ", network %.1f", 1e3 * r->seconds.network / n);
-    fprintf(out, ", refinement %.1f\n", 1e3 * r->seconds.refine / n);
+    fprintf(out, "\nms per frame: tensors %.1f", 1e3 * r->time.all.tensors / n);
+    if (r->has_network) fprintf(out, ", network %.1f", 1e3 * r->time.all.network / n);
+    fprintf(out, ", refinement %.1f%s\n", 1e3 * r->time.all.refine / n, r->world > 1 ? " (of one rank)" : "");
+    fprintf(out, "%.4g frames/s with references and metrics, %d rank%s\n", rate(r), r->world, r->world == 1 ? "" : "s");
     print_worst(r, out);
     if (r->n_reference_unconverged)
         fprintf(out, "references that did not converge: %lld (left out)\n", (long long)r->n_reference_unconverged);
@@ -122,9 +126,9 @@ static json_t *row_json(const ks_eval_report *r, int row) {
 static ks_status save_summary(const ks_eval_report *r, const char *path) {
     const double n  = r->n_frame ? (double)r->n_frame : 1;
     json_t      *ms = json_object(), *all = json_object();
-    json_object_set_new(ms, "tensors", ks_json_real(1e3 * r->seconds.tensors / n));
-    json_object_set_new(ms, "network", r->has_network ? ks_json_real(1e3 * r->seconds.network / n) : json_null());
-    json_object_set_new(ms, "refine", ks_json_real(1e3 * r->seconds.refine / n));
+    json_object_set_new(ms, "tensors", ks_json_real(1e3 * r->time.all.tensors / n));
+    json_object_set_new(ms, "network", r->has_network ? ks_json_real(1e3 * r->time.all.network / n) : json_null());
+    json_object_set_new(ms, "refine", ks_json_real(1e3 * r->time.all.refine / n));
     json_object_set_new(all, "n_frames", json_integer(r->n_frame));
     json_object_set_new(all, "n_reference_unconverged", json_integer(r->n_reference_unconverged));
     json_object_set_new(all, "n_frames_scf_cycles", json_integer(r->n_cycles));
@@ -139,7 +143,10 @@ static ks_status save_summary(const ks_eval_report *r, const char *path) {
         json_pack("{s:s, s:i}", "kind", ks_refine_kind_name(r->refine.kind), "steps", r->refine.n_build));
     for (int row = 0; row < KS_EVAL_ROWS; row++)
         json_object_set_new(all, ks_eval_row_name(row), row || r->first_row ? row_json(r, row) : json_null());
-    json_object_set_new(all, "ms_per_frame", ms);
+    json_object_set_new(all, "world", json_integer(r->world));
+    json_object_set_new(all, "ms_per_frame", ms); /* time of all ranks added up */
+    json_object_set_new(all, "wall_s", ks_json_real(r->time.wall));
+    json_object_set_new(all, "frames_per_s", ks_json_real(rate(r)));
     return ks_json_save(path, all);
 }
 
@@ -158,7 +165,7 @@ static ks_status save_frames(const ks_eval_report *r, const char *path) {
             fprintf(out.file, "%lld,%s,%d,%d,%.12f,%.12f", (long long)f->frame, ks_eval_row_name(row), f->ref_converged,
                     f->masked[row], f->energy[row], f->energy_ref);
             for (int k = 0; k < KS_METRIC_COUNT; k++) {
-                if (f->row[row].has[k]) fprintf(out.file, ",%.9g", f->row[row].value[k]);
+                if (f->row[row].has[k]) fprintf(out.file, ",%.15g", f->row[row].value[k]);
                 else fprintf(out.file, ",");
             }
             fprintf(out.file, "\n");

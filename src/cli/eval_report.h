@@ -13,7 +13,8 @@ typedef struct ks_eval_report {
     int64_t           step;
     int               first_row;   /* there is a model row */
     int               has_network; /* it is a network's (with a time and a step) */
-    ks_eval_seconds   seconds;
+    int               world;       /* ranks */
+    ks_eval_time      time;
     /* collected */
     int64_t        n_frame, n_reference_unconverged, capacity;
     int64_t        n_masked[KS_EVAL_ROWS], n_scf_unconverged[KS_EVAL_ROWS], n_cycles;

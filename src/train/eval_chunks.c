@@ -1,10 +1,11 @@
-/* eval_chunks.c -- frames in file order, as many at a time as memory carries, grouped by composition. */
+/* eval_chunks.c -- frames of the file, as many at a time as memory carries, grouped by composition. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/machine.h"
 #include "ksgrad/eval.h"
+#include "train/eval_plan.h"
 
 static const double CLOSEST = 0.1; /* bohr; nearer atoms make the overlap singular and are a damaged file */
 
@@ -23,7 +24,10 @@ struct ks_chunks {
     int64_t          n_group;
     group           *group;
     int32_t         *group_of; /* (n_frame) */
-    int64_t          next;     /* first frame of the next chunk */
+    ks_chunk_plan    plan;
+    int              rank;
+    int64_t          next;        /* place in plan.order of the next chunk, this rank's or not */
+    double           cost, taken; /* of all chunks of this rank, of those that it has been given */
     /* the current chunk, sized for max_frames */
     ks_batch    batch;
     ks_segment *segment;
@@ -100,21 +104,38 @@ done:
     return st;
 }
 
+/* All chunks, and which of them are this rank's. */
+static ks_status make_plan(ks_chunks *c, const double *work, int size) {
+    ks_status st    = KS_OK;
+    int64_t  *bytes = NULL;
+    KS_TRY(KS_NEW(bytes, c->frames->n_frame));
+    for (int64_t k = 0; k < c->frames->n_frame; k++) bytes[k] = c->group[c->group_of[k]].bytes_per_frame;
+    KS_TRY(ks_chunk_plan_make(c->frames->n_frame, bytes, work, c->memory, c->max_frames, size, &c->plan));
+    for (int64_t k = 0; k < c->plan.n; k++)
+        if (c->plan.rank[k] == c->rank) c->cost += c->plan.cost[k];
+done:
+    KS_FREE(bytes);
+    return st;
+}
+
 ks_status ks_chunks_create(ks_ctx *ctx, const ks_basis *basis, const ks_frames *frames, const ks_method *method,
-                           int32_t charge, const ks_chunk_options *opt, ks_chunks **out) {
-    ks_status  st         = KS_OK;
-    ks_chunks *c          = NULL;
-    int64_t    atoms_most = 0;
+                           int32_t charge, const ks_chunk_options *options, ks_chunks **out) {
+    ks_status        st         = KS_OK;
+    ks_chunks       *c          = NULL;
+    int64_t          atoms_most = 0;
+    ks_chunk_options opt        = options ? *options : (ks_chunk_options){0};
     KS_CHECK(ctx && basis && frames && method && out, KS_ERR_ARG, "a NULL argument");
-    KS_CHECK(!opt || (opt->memory_bytes >= 0 && opt->max_frames >= 0 && opt->n_matrix >= 0), KS_ERR_ARG,
-             "negative chunk option");
+    if (opt.size == 0) opt.size = 1;
+    KS_CHECK(opt.memory_bytes >= 0 && opt.max_frames >= 0 && opt.n_matrix >= 0, KS_ERR_ARG, "negative chunk option");
+    KS_CHECK(opt.rank >= 0 && opt.rank < opt.size, KS_ERR_ARG, "chunks of rank %d of %d", opt.rank, opt.size);
     *out = NULL;
     KS_TRY(KS_ZNEW(c, 1));
-    c->ctx = ctx, c->frames = frames, c->method = *method, c->charge = charge;
-    c->memory     = opt && opt->memory_bytes ? opt->memory_bytes : ks_memory_available() / 2;
-    c->max_frames = opt && opt->max_frames ? opt->max_frames : 32;
+    c->ctx = ctx, c->frames = frames, c->method = *method, c->charge = charge, c->rank = opt.rank;
+    c->memory     = opt.memory_bytes ? opt.memory_bytes : ks_mem_available(ctx) / 2;
+    c->max_frames = opt.max_frames ? opt.max_frames : 32;
     KS_TRY(KS_NEW(c->group_of, frames->n_frame));
-    KS_TRY(find_groups(c, basis, opt && opt->n_matrix ? opt->n_matrix : 64, opt ? opt->number : NULL));
+    KS_TRY(find_groups(c, basis, opt.n_matrix ? opt.n_matrix : 64, opt.number));
+    KS_TRY(make_plan(c, opt.work, opt.size));
     for (int64_t k = 0; k < frames->n_frame; k++)
         if (n_atom(frames, k) > atoms_most) atoms_most = n_atom(frames, k);
     KS_TRY(KS_NEW(c->segment, c->max_frames));
@@ -141,6 +162,7 @@ void ks_chunks_destroy(ks_chunks **chunks) {
         ks_tensors_destroy(&c->group[g].pool);
         ks_system_destroy(&c->group[g].sys);
     }
+    ks_chunk_plan_free(&c->plan);
     KS_FREE(c->group);
     KS_FREE(c->group_of);
     KS_FREE(c->segment);
@@ -156,25 +178,19 @@ void ks_chunks_destroy(ks_chunks **chunks) {
     KS_FREE(*chunks);
 }
 
-/* Which frames come next: c->frame ordered by segment, segments in order of first appearance. */
-static void choose_frames(ks_chunks *c, int64_t *n_frame, int64_t *n_segment) {
-    int64_t n = 0, n_seg = 0, bytes = 0, at = 0;
-    while (c->next + n < c->frames->n_frame && n < c->max_frames) {
-        const int64_t more = c->group[c->group_of[c->next + n]].bytes_per_frame;
-        if (n && more > c->memory - bytes) break;
-        bytes += more;
-        n++;
-    }
+/* The n frames from `first` on: c->frame ordered by segment, segments in order of first appearance. Returns their number. */
+static int64_t order_frames(ks_chunks *c, int64_t first, int64_t n) {
+    int64_t n_seg = 0, at = 0;
     for (int64_t k = 0; k < n; k++) {
         int64_t s = 0;
-        while (s < n_seg && c->segment_group[s] != c->group_of[c->next + k]) s++;
-        if (s == n_seg) c->segment_group[n_seg++] = c->group_of[c->next + k];
+        while (s < n_seg && c->segment_group[s] != c->group_of[first + k]) s++;
+        if (s == n_seg) c->segment_group[n_seg++] = c->group_of[first + k];
     }
     for (int64_t s = 0; s < n_seg; s++) {
         c->segment[s] = (ks_segment){NULL, 0, c->slot_b + at};
         for (int64_t k = 0; k < n; k++) {
-            if (c->group_of[c->next + k] != c->segment_group[s]) continue;
-            c->frame[at]            = c->next + k;
+            if (c->group_of[first + k] != c->segment_group[s]) continue;
+            c->frame[at]            = first + k;
             c->file_order[k]        = (int32_t)at;
             c->frame_segment[at]    = (int32_t)s;
             c->frame_in_segment[at] = (int32_t)c->segment[s].n_frame;
@@ -182,8 +198,7 @@ static void choose_frames(ks_chunks *c, int64_t *n_frame, int64_t *n_segment) {
             at++;
         }
     }
-    *n_frame   = n;
-    *n_segment = n_seg;
+    return n_seg;
 }
 
 /* Fills one segment's pool, which is made or enlarged when needed. */
@@ -207,13 +222,17 @@ done:
 }
 
 ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
-    ks_status st      = KS_OK;
-    int64_t   n_frame = 0, n_segment = 0, first = 0;
-    double    start = 0;
+    ks_status      st    = KS_OK;
+    int64_t        first = 0;
+    double         start = 0;
+    ks_chunk_plan *p     = NULL;
     KS_CHECK(c && out, KS_ERR_ARG, "a NULL argument");
     *out = (ks_chunk){0};
-    if (c->next >= c->frames->n_frame) return KS_OK;
-    choose_frames(c, &n_frame, &n_segment);
+    p    = &c->plan;
+    while (c->next < p->n && p->rank[p->order[c->next]] != c->rank) c->next++;
+    if (c->next == p->n) return KS_OK;
+    const int64_t k = p->order[c->next++], n_frame = p->first[k + 1] - p->first[k];
+    const int64_t n_segment = order_frames(c, p->first[k], n_frame);
     for (int64_t g = 0; g < c->n_group; g++) { /* pools of other compositions make room first */
         int used = 0;
         for (int64_t s = 0; s < n_segment; s++) used |= c->segment_group[s] == g;
@@ -226,13 +245,16 @@ ks_status ks_chunks_next(ks_chunks *c, ks_chunk *out) {
         first += c->segment[s].n_frame;
     }
     KS_TRY(ks_sync(c->ctx));
+    c->taken += p->cost[k];
     c->batch = (ks_batch){n_segment, c->segment};
-    c->next += n_frame;
-    *out = (ks_chunk){
-        &c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order, ks_wall_seconds() - start};
+    *out     = (ks_chunk){
+            &c->batch, n_frame, c->frame, c->frame_segment, c->frame_in_segment, c->file_order, ks_wall_seconds() - start};
 done:
     return st;
 }
+
+int64_t ks_chunks_least(const ks_chunks *c) { return c->plan.least; }
+double  ks_chunks_done(const ks_chunks *c) { return c->cost > 0 ? c->taken / c->cost : 1; }
 
 const ks_tensors *ks_chunk_tensors(const ks_chunk *chunk, int64_t k, int32_t *slot) {
     const ks_segment *seg = &chunk->batch->segment[chunk->segment[k]];

@@ -32,7 +32,9 @@ typedef struct work {
     double                *eps, *C, *dip;                 /* host, one frame */
     double                *E, *mask;                      /* host (n_frame) */
     ks_scf_frame          *scf;                           /* (n_frame) */
-    int                    count;                         /* SCF cycles are counted */
+    ks_segment            *one;                           /* (n_frame) segments of one frame each */
+    ks_batch               counted;                       /* the frames whose SCF cycles are counted, */
+    int64_t                n_counted, *counted_k;         /* and their batch positions in the chunk */
 } work;
 
 static void work_free(work *w) {
@@ -42,6 +44,9 @@ static void work_free(work *w) {
     for (size_t k = 0; k < sizeof backend / sizeof *backend; k++) ks_mem_free(w->ctx, (void **)backend[k]);
     for (size_t k = 0; k < sizeof host / sizeof *host; k++) ks_host_free((void **)host[k]);
     KS_FREE(w->scf);
+    KS_FREE(w->one);
+    KS_FREE(w->counted.segment);
+    KS_FREE(w->counted_k);
 }
 
 static ks_status work_alloc(work *w) {
@@ -66,8 +71,28 @@ static ks_status work_alloc(work *w) {
     KS_TRY(KS_NEW(w->C, w->n_most * w->n_most));
     KS_TRY(KS_NEW(w->dip, 3 * w->n_most * w->n_most));
     KS_TRY(KS_ZNEW(w->scf, n_frame));
+    KS_TRY(KS_NEW(w->one, n_frame));
+    KS_TRY(KS_NEW(w->counted.segment, batch->n_segment));
+    KS_TRY(KS_NEW(w->counted_k, n_frame));
 done:
     return st;
+}
+
+static void make_batches(work *w) {
+    const ks_chunk *chunk = w->chunk;
+    for (int64_t k = 0; k < chunk->n_frame; k++) {
+        const ks_segment *seg = &chunk->batch->segment[chunk->segment[k]];
+        w->one[k]             = (ks_segment){seg->tensors, 1, seg->slot + chunk->in_segment[k]};
+    }
+    /* A segment keeps the order of the file: those that are counted are its first ones. */
+    for (int64_t s = 0, k = 0; s < chunk->batch->n_segment; s++) {
+        ks_segment seg  = chunk->batch->segment[s];
+        int64_t    next = k + seg.n_frame;
+        for (seg.n_frame = 0; k < next && chunk->frame[k] < w->opt->n_cycles; k++, seg.n_frame++)
+            w->counted_k[w->n_counted++] = k;
+        if (seg.n_frame) w->counted.segment[w->counted.n_segment++] = seg;
+        k = next;
+    }
 }
 
 /* A per-slot (n, n) pool array of every frame into a host batch matrix. */
@@ -120,7 +145,7 @@ static ks_status references(work *w) {
         } else {
             w->ref_energy[k] = w->scf[k].energy;
             memcpy(w->ref_mu + 3 * k, w->scf[k].dipole, sizeof w->scf[k].dipole);
-            w->frame[k].ref_converged = w->scf[k].converged;
+            w->frame[k].ref_converged = w->scf[k].converged != 0;
         }
         w->frame[k].energy_ref = w->ref_energy[k];
         KS_TRY(ks_orbitals(t->sys->n_ao, w->ref_H + mat, w->S + mat, w->ref_eps + ks_chunk_vec_offset(chunk, k),
@@ -177,6 +202,28 @@ static void set_cycles(ks_eval_frame *f, int row, int metric, const ks_scf_frame
     if (metric == KS_METRIC_cycles) f->unconverged[row] = !scf->converged;
 }
 
+/* SCF cycles from H (batch matrix of the whole chunk, in hH too, which is used up). */
+static ks_status count_cycles(work *w, int row, const double *H) {
+    ks_status       st    = KS_OK;
+    const ks_chunk *chunk = w->chunk;
+    if (w->n_counted == 0) return KS_OK;
+    if (w->n_counted < chunk->n_frame) { /* their matrices move together */
+        int64_t at = 0;
+        for (int64_t i = 0; i < w->n_counted; i++) {
+            const int64_t k = w->counted_k[i], n = ks_chunk_tensors(chunk, k, NULL)->sys->n_ao;
+            memmove(w->hH + at, w->hH + ks_chunk_mat_offset(chunk, k), (size_t)(n * n) * sizeof *w->hH);
+            at += n * n;
+        }
+        KS_TRY(ks_mem_to_backend(w->ctx, w->F, w->hH, (size_t)at * sizeof *w->hH));
+        H = w->F;
+    }
+    KS_TRY(ks_scf_run(w->ctx, &w->counted, &w->opt->scf, H, NULL, NULL, NULL, NULL, NULL, w->scf));
+    for (int64_t i = 0; i < w->n_counted; i++)
+        set_cycles(&w->frame[w->counted_k[i]], row, KS_METRIC_cycles, &w->scf[i]);
+done:
+    return st;
+}
+
 /* Refines H0, fills the row's metrics and, when asked, counts the SCF cycles from the reported H. */
 static ks_status run_row(work *w, int row, const ks_refine_options *refine_opt, double *seconds) {
     ks_status        st     = KS_OK;
@@ -198,22 +245,21 @@ static ks_status run_row(work *w, int row, const ks_refine_options *refine_opt, 
         w->frame[k].masked[row] = w->mask[k] == 0.0;
         KS_TRY(frame_metrics(w, row, k));
     }
-    if (w->count) {
-        KS_TRY(ks_scf_run(w->ctx, chunk->batch, &w->opt->scf, r.H, NULL, NULL, NULL, NULL, NULL, w->scf));
-        for (int64_t k = 0; k < chunk->n_frame; k++) set_cycles(&w->frame[k], row, KS_METRIC_cycles, &w->scf[k]);
-    }
+    KS_TRY(count_cycles(w, row, r.H));
 done:
     ks_refine_destroy(&refine);
     return st;
 }
 
-/* H0 of the first row: F0 + W, or somebody else's H. */
+/* H0 of the first row: F0 + W, or somebody else's H. The network sees one frame at a time: a matrix product over the tokens
+ * of several frames is cut into tiles by their number, and in fp32 that shows in the seventh digit of W. */
 static ks_status first_h0(work *w, double *network_seconds) {
     ks_status              st = KS_OK;
     const ks_eval_options *o  = w->opt;
     if (o->model) {
-        const double start = ks_wall_seconds();
-        KS_TRY(ks_model_fwd(w->ctx, o->model, w->chunk->batch, 0, w->F));
+        const ks_batch frames = {w->chunk->n_frame, w->one};
+        const double   start  = ks_wall_seconds();
+        KS_TRY(ks_model_fwd(w->ctx, o->model, &frames, 0, w->F));
         KS_TRY(ks_sync(w->ctx));
         *network_seconds += ks_wall_seconds() - start;
         const ks_term W = {ks_mats_dense(w->F, 1, w->mat), 1, NULL, 0};
@@ -237,11 +283,11 @@ ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_option
     double                  unused = 0;
     KS_CHECK(ctx && chunk && opt && frame && seconds, KS_ERR_ARG, "a NULL argument");
     KS_CHECK(chunk->n_frame > 0, KS_ERR_ARG, "an empty chunk");
-    w.count         = chunk->frame[chunk->file_order[0]] < opt->n_cycles;
     const int first = opt->model || opt->prediction;
     memset(frame, 0, (size_t)chunk->n_frame * sizeof *frame);
     for (int64_t k = 0; k < chunk->n_frame; k++) frame[k].frame = chunk->frame[k];
     KS_TRY(work_alloc(&w));
+    make_batches(&w);
     KS_TRY(pool_to_host(&w, offsetof(ks_tensors, S), w.S));
     KS_TRY(pool_to_host(&w, offsetof(ks_tensors, X), w.X));
     KS_TRY(references(&w));
@@ -253,13 +299,22 @@ ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const ks_eval_option
     KS_TRY(ks_batch_gather(ctx, chunk->batch, offsetof(ks_tensors, F0), w.H0));
     KS_TRY(run_row(&w, KS_EVAL_NO_NETWORK, &opt->refine, first ? &unused : &seconds->refine));
     KS_TRY(run_row(&w, KS_EVAL_NO_NETWORK_QPT, &qpt, &unused));
-    if (w.count) {
-        KS_TRY(ks_scf_run(ctx, chunk->batch, &opt->scf, NULL, NULL, NULL, NULL, NULL, NULL, w.scf));
-        for (int64_t k = 0; k < chunk->n_frame; k++)
+    if (w.n_counted) {
+        KS_TRY(ks_scf_run(ctx, &w.counted, &opt->scf, NULL, NULL, NULL, NULL, NULL, NULL, w.scf));
+        for (int64_t i = 0; i < w.n_counted; i++)
             for (int row = first ? 0 : 1; row < KS_EVAL_ROWS; row++)
-                set_cycles(&frame[k], row, KS_METRIC_cycles_minao, &w.scf[k]);
+                set_cycles(&frame[w.counted_k[i]], row, KS_METRIC_cycles_minao, &w.scf[i]);
     }
 done:
     work_free(&w);
     return st;
+}
+
+double ks_eval_work(const ks_eval_options *opt, int64_t k) {
+    const int    first = opt->model || opt->prediction, builds = opt->refine.n_build ? opt->refine.n_build : 4;
+    const double tensors = 4, scf = 12; /* the integrals; a converged SCF from minao */
+    double       work = tensors + 3 + builds * (1 + first);
+    if (!opt->reference) work += scf;
+    if (k < opt->n_cycles) work += scf * (2 + first);
+    return work;
 }

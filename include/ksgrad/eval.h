@@ -145,10 +145,10 @@ typedef ks_status (*ks_eval_source)(void *user, int64_t frame, int64_t n, double
 
 typedef struct ks_eval_options {
     ks_refine_options refine;
-    ks_scf_options    scf;      /* whose cycles are counted */
-    ks_scf_options    label;    /* for references computed here; ks_label_defaults */
-    int64_t           n_cycles; /* count SCF cycles of the frames before this one; INT64_MAX: all, 0: none */
-    ks_model         *model;    /* the first row: H0 = F0 + W of this network, or ... */
+    ks_scf_options    scf;        /* whose cycles are counted */
+    ks_scf_options    label;      /* for references computed here; ks_label_defaults */
+    int64_t           n_cycles;   /* count SCF cycles of the frames before this one; INT64_MAX: all, 0: none */
+    ks_model         *model;      /* the first row: H0 = F0 + W of this network, or ... */
     ks_eval_source    prediction; /* ... H0 from here (energy, dipole not asked for); both NULL: no first row */
     ks_eval_source    reference;  /* NULL: converged here from minao */
     void             *prediction_user, *reference_user;
@@ -182,9 +182,9 @@ KS_NODISCARD ks_status ks_eval_chunk(ks_ctx *ctx, const ks_chunk *chunk, const k
 /* Work on frame k in Fock builds, for ks_chunk_options.work: 8 to 60 of them, mostly by whether SCF cycles are counted. */
 double ks_eval_work(const ks_eval_options *opt, int64_t k);
 
-/* Memory that this rank may plan its chunks with: half of what its backend has available, on the CPU divided by the number
- * of ranks on this host; the least of all ranks. Collective. */
-KS_NODISCARD ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t *bytes);
+/* Memory to plan the chunks of a rank with: what is given, or (0) half of what its backend has available, on the CPU divided
+ * by the number of ranks on this host; the least of all ranks. Collective. */
+KS_NODISCARD ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t given, int64_t *bytes);
 
 /* Frames that all ranks together have done. */
 typedef void (*ks_eval_progress)(void *user, int64_t done, int64_t all);
@@ -198,8 +198,8 @@ typedef struct ks_eval_time {
  * there frame (n_frame) is in the order of the ks_frames, each exactly once or the call fails; elsewhere frame may be NULL
  * and nothing is written. Collective; chunks were made with rank and size of comm and equal options. */
 KS_NODISCARD ks_status ks_eval_run(ks_ctx *ctx, ks_comm *comm, ks_chunks *chunks, const ks_eval_options *opt,
-                                   int64_t n_frame, ks_eval_frame *frame, ks_eval_time *time,
-                                   ks_eval_progress progress, void *user);
+                                   int64_t n_frame, ks_eval_frame *frame, ks_eval_time *time, ks_eval_progress progress,
+                                   void *user);
 
 #ifdef __cplusplus
 }

@@ -135,22 +135,29 @@ static void print_progress(void *user, int64_t done, int64_t all) {
     if (done < all) ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)all);
 }
 
-/* Ranks that read something else would still give figures. */
+static uint64_t hash(uint64_t h, const void *data, int64_t n) { /* FNV-1a, 64 bit */
+    for (int64_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)data)[i]) * 1099511628211u;
+    return h;
+}
+
+/* A rank that has read something else would still give figures. */
 static ks_status check_equal(const eval_job *job) {
     ks_status        st = KS_OK;
     const ks_frames *f  = job->frames;
-    const int64_t    n  = f->n_frame;
-    uint64_t         h  = ks_cli_hash(KS_CLI_HASH, &n, sizeof n);
-    h                   = ks_cli_hash(h, job->index, (size_t)n * sizeof *job->index);
-    h                   = ks_cli_hash(h, f->atom_off, (size_t)(n + 1) * sizeof *f->atom_off);
-    h                   = ks_cli_hash(h, f->Z, (size_t)f->atom_off[n] * sizeof *f->Z);
-    h                   = ks_cli_hash(h, f->pos, (size_t)f->atom_off[n] * 3 * sizeof *f->pos);
-    h                   = ks_cli_hash(h, f->charge, (size_t)n * sizeof *f->charge);
+    const int64_t    n = f->n_frame, n_total = f->atom_off[n];
+    const int64_t    how[] = {job->m.refine.kind, job->m.refine.n_build, job->opt.n_cycles, job->opt.reference != NULL};
+    const uint64_t   start = 14695981039346656037u;
+    uint64_t         h     = start;
+    if (ks_comm_size(job->m.comm) == 1) return KS_OK;
+    h = hash(h, job->index, n * (int64_t)sizeof *job->index);
+    h = hash(h, f->atom_off, (n + 1) * (int64_t)sizeof *f->atom_off);
+    h = hash(h, f->Z, n_total * (int64_t)sizeof *f->Z);
+    h = hash(h, f->pos, 3 * n_total * (int64_t)sizeof *f->pos);
+    h = hash(h, f->charge, n * (int64_t)sizeof *f->charge);
     KS_TRY(ks_comm_check_equal(job->m.comm, "the frames to evaluate", h));
-    const int64_t how[] = {job->m.refine.kind, job->m.refine.n_build, job->opt.n_cycles, job->opt.reference != NULL};
-    KS_TRY(ks_comm_check_equal(job->m.comm, "the options or labels of the evaluation",
-                               ks_cli_hash(KS_CLI_HASH, how, sizeof how)));
-    if (job->m.model && ks_comm_size(job->m.comm) > 1) {
+    KS_TRY(ks_comm_check_equal(job->m.comm, "options of the evaluation, or whether there are labels",
+                               hash(start, how, sizeof how)));
+    if (job->m.model) {
         KS_TRY(ks_params_hash(job->m.ctx, ks_model_params(job->m.model), &h));
         KS_TRY(ks_comm_check_equal(job->m.comm, "the weights of the network", h));
     }
@@ -160,17 +167,15 @@ done:
 
 /* Every rank its chunks; the report is filled on rank 0. */
 static ks_status run(eval_job *job) {
-    ks_status        st   = KS_OK;
-    const int64_t    n    = job->frames->n_frame;
-    ks_comm         *comm = job->m.comm;
-    ks_eval_frame   *rows = NULL;
-    double          *work = NULL;
-    ks_chunk_options opt  = {.memory_bytes = (int64_t)(job->m.config.device.memory_gib * 1073741824.0),
-                             .rank         = ks_comm_rank(comm),
-                             .size         = ks_comm_size(comm),
-                             .number       = job->index};
+    ks_status        st    = KS_OK;
+    const int64_t    n     = job->frames->n_frame;
+    ks_comm         *comm  = job->m.comm;
+    ks_eval_frame   *rows  = NULL;
+    double          *work  = NULL;
+    const int64_t    given = (int64_t)(job->m.config.device.memory_gib * 1073741824.0);
+    ks_chunk_options opt   = {.rank = ks_comm_rank(comm), .size = ks_comm_size(comm), .number = job->index};
     KS_TRY(check_equal(job));
-    if (!opt.memory_bytes) KS_TRY(ks_eval_memory(job->m.ctx, comm, &opt.memory_bytes));
+    KS_TRY(ks_eval_memory(job->m.ctx, comm, given, &opt.memory_bytes));
     KS_TRY(KS_NEW(work, n));
     for (int64_t k = 0; k < n; k++) work[k] = ks_eval_work(&job->opt, k);
     opt.work = work;
@@ -209,7 +214,7 @@ static ks_status evaluate(eval_job *job, const eval_args *a) {
     ks_status   st   = KS_OK;
     const char *path = a->data;
     if (a->model) {
-        KS_TRY(ks_cli_model_open(a->model, a->kind, a->steps, &job->m));
+        KS_TRY(ks_cli_model_open(a->model, a->kind, a->steps, 1, &job->m));
         if (!path) path = job->m.config.data.file;
     } else {
         KS_TRY(ks_cli_no_model_open(a->kind, a->steps, &job->m));
@@ -315,6 +320,7 @@ int ks_cmd_eval(int argc, char **argv) {
     KS_FREE(job.index);
     ks_result_close(&job.prediction);
     ks_data_close(&job.data);
+    const int code = ks_cli_finish(st);
     ks_cli_model_close(&job.m);
-    return ks_cli_finish(st);
+    return code;
 }

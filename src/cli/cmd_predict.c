@@ -164,7 +164,7 @@ int ks_cmd_predict(int argc, char **argv) {
     KS_CHECK(charge == INT32_MIN || (charge >= -100 && charge <= 100), KS_ERR_ARG, "--charge %lld is outside -100..100",
              (long long)charge);
     KS_TRY(ks_cli_not_input("--out", out, 2, arg));
-    KS_TRY(ks_cli_model_open(arg[0], kind, steps, &job.m));
+    KS_TRY(ks_cli_model_open(arg[0], kind, steps, 0, &job.m));
     KS_TRY(ks_cli_frames(arg[1], selection, &job.frames, &job.index));
     KS_TRY(ks_refine_create(job.m.ctx, &job.m.refine, &job.refine));
     snprintf(refine, sizeof refine, "%s, %d Fock builds", ks_refine_kind_name(job.m.refine.kind), job.m.refine.n_build);

@@ -146,7 +146,7 @@ done:
     return st;
 }
 
-ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out) {
+ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, int has_ranks, ks_cli_model *out) {
     ks_status          st    = KS_OK;
     int                n_set = 0;
     const char *const *sets  = ks_cli_sets(&n_set);
@@ -156,7 +156,8 @@ ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, k
     KS_TRY(ks_cli_refine(kind, steps, &out->refine));
     KS_TRY(ks_config_method(&out->config, &out->method));
     KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
-    KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
+    if (has_ranks) KS_TRY(ks_cli_ranks(&out->config, &out->comm, &out->ctx));
+    else KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
     KS_TRY(ks_checkpoint_load_model(out->ctx, path, n_set, sets, &out->config, &out->model, &out->info));
     char        best[KS_CHECKPOINT_PATH + 16];
     struct stat a, b;
@@ -179,7 +180,7 @@ ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *ou
     KS_TRY(ks_cli_refine(kind, steps, &out->refine));
     KS_TRY(ks_config_method(&out->config, &out->method));
     KS_TRY(ks_basis_load(out->config.method.basis, &out->basis));
-    KS_TRY(ks_cli_ctx(out->config.device.backend, (int)out->config.device.threads, &out->ctx));
+    KS_TRY(ks_cli_ranks(&out->config, &out->comm, &out->ctx));
 done:
     return st;
 }
@@ -187,5 +188,6 @@ done:
 void ks_cli_model_close(ks_cli_model *m) {
     ks_model_destroy(&m->model);
     ks_basis_destroy(&m->basis);
+    ks_comm_destroy(&m->comm);
     ks_ctx_destroy(&m->ctx);
 }

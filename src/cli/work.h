@@ -45,20 +45,22 @@ KS_NODISCARD ks_status ks_cli_not_input(const char *option, const char *out, int
 /* --refine KIND and --steps N (NULL, -1: not given) over what the config says; n_build is never 0 afterwards. */
 KS_NODISCARD ks_status ks_cli_refine(const char *kind, int64_t steps, ks_refine_options *refine);
 
-/* A checkpoint for evaluation: config (with this command line's --set), context and network. */
+/* A checkpoint for evaluation: config (with this command line's --set), communicator, context and network. */
 typedef struct ks_cli_model {
     ks_config          config;
     ks_method          method;
     ks_refine_options  refine; /* eval.refine, or --refine KIND --steps N */
+    ks_comm           *comm;   /* NULL: one rank */
     ks_ctx            *ctx;
     ks_basis          *basis;
     ks_model          *model;
     ks_checkpoint_info info;
 } ks_cli_model;
 /* path: run folder (its best checkpoint; what was chosen is logged), checkpoint or model.h5. kind NULL, steps -1: not
- * given. */
-KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, ks_cli_model *out);
-/* The same without a network: method, refinement and device from the command line's --set. */
+ * given. has_ranks: the verb works as several ranks (ks_cli_ranks); 0: as one (ks_cli_ctx). */
+KS_NODISCARD ks_status ks_cli_model_open(const char *path, const char *kind, int64_t steps, int has_ranks,
+                                         ks_cli_model *out);
+/* The same without a network: method, refinement and device from the command line's --set; as several ranks. */
 KS_NODISCARD ks_status ks_cli_no_model_open(const char *kind, int64_t steps, ks_cli_model *out);
-void                   ks_cli_model_close(ks_cli_model *m);
+void                   ks_cli_model_close(ks_cli_model *m); /* after ks_cli_finish when there are several ranks */
 #endif

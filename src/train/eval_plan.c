@@ -45,8 +45,8 @@ static ks_status share_out(ks_chunk_plan *p, int size) {
         int r = 0;
         for (int q = 1; q < size; q++)
             if (load[q] < load[r]) r = q;
-        p->order[k]             = left[k].chunk;
-        p->rank[left[k].chunk]  = r;
+        p->order[k]            = left[k].chunk;
+        p->rank[left[k].chunk] = r;
         load[r] += left[k].cost;
         have[r]++;
     }

@@ -12,10 +12,10 @@ typedef struct block {
     ks_eval_seconds seconds; /* of this rank since the beginning */
 } block;
 
-ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t *bytes) {
+ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t given, int64_t *bytes) {
     ks_status     st    = KS_OK;
     const int64_t share = ks_ctx_is_host(ctx) && ks_comm_local_size(comm) > 1 ? ks_comm_local_size(comm) : 1;
-    double        x     = -(double)(ks_mem_available(ctx) / 2 / share); /* the least of all: the largest of the negative */
+    double        x     = -(double)(given ? given : ks_mem_available(ctx) / 2 / share); /* least: largest negative */
     KS_TRY(ks_comm_host_max(comm, "memory for the evaluation", 1, &x));
     *bytes = (int64_t)-x;
 done:
@@ -46,8 +46,7 @@ static ks_status make_room(run *r, int64_t n) {
     if (n > r->capacity || !r->send) {
         const int64_t capacity = n > 2 * r->capacity ? n : 2 * r->capacity;
         KS_TRY(ks_host_alloc((int64_t)sizeof(block) + capacity * (int64_t)sizeof(ks_eval_frame), 1, (void **)&more));
-        if (r->send)
-            memcpy(more, r->send, sizeof(block) + (size_t)r->mine.n_frame * sizeof(ks_eval_frame));
+        if (r->send) memcpy(more, r->send, sizeof(block) + (size_t)r->mine.n_frame * sizeof(ks_eval_frame));
         KS_FREE(r->send);
         r->send     = more;
         r->capacity = capacity;
@@ -103,7 +102,8 @@ static ks_status collect(run *r) {
     r->mine.frame_bytes = (int64_t)sizeof(ks_eval_frame);
     memcpy(r->send, &r->mine, sizeof r->mine);
     KS_TRY(ks_comm_host_collect(r->comm, "results of the evaluation",
-                                sizeof r->mine + (size_t)r->mine.n_frame * sizeof(ks_eval_frame), r->send, &all, r->of));
+                                sizeof r->mine + (size_t)r->mine.n_frame * sizeof(ks_eval_frame), r->send, &all,
+                                r->of));
     r->mine.n_frame = 0;
     if (ks_comm_rank(r->comm) == 0) {
         const char *at = all;

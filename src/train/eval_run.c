@@ -312,9 +312,9 @@ done:
 
 double ks_eval_work(const ks_eval_options *opt, int64_t k) {
     const int    first = opt->model || opt->prediction, builds = opt->refine.n_build ? opt->refine.n_build : 4;
-    const double tensors = 4, scf = 12; /* the integrals; a converged SCF from minao */
-    double       work = tensors + 3 + builds * (1 + first);
-    if (!opt->reference) work += scf;
-    if (k < opt->n_cycles) work += scf * (2 + first);
-    return work;
+    const double tensors = 4, scf = 12; /* integrals and grid; a converged SCF from minao */
+    double       all = tensors + 3 + builds * (1 + first);
+    if (!opt->reference) all += scf;
+    if (k < opt->n_cycles) all += scf * (2 + first);
+    return all;
 }

@@ -186,7 +186,7 @@ double ks_eval_work(const ks_eval_options *opt, int64_t k);
  * by the number of ranks on this host; the least of all ranks. Collective. */
 KS_NODISCARD ks_status ks_eval_memory(ks_ctx *ctx, ks_comm *comm, int64_t given, int64_t *bytes);
 
-/* Frames that all ranks together have done. */
+/* Frames that all ranks together have done; called on rank 0. */
 typedef void (*ks_eval_progress)(void *user, int64_t done, int64_t all);
 
 typedef struct ks_eval_time {

@@ -78,7 +78,8 @@ static ks_status take(run *r, int rank, const char *message, size_t bytes) {
     block     b  = {0};
     if (bytes >= sizeof b) memcpy(&b, message, sizeof b);
     KS_CHECK(bytes >= sizeof b && b.frame_bytes == (int64_t)sizeof(ks_eval_frame) && b.n_frame >= 0 &&
-                 b.n_frame <= r->n_frame && bytes == sizeof b + (size_t)b.n_frame * sizeof(ks_eval_frame),
+                 (bytes - sizeof b) % sizeof(ks_eval_frame) == 0 &&
+                 (bytes - sizeof b) / sizeof(ks_eval_frame) == (size_t)b.n_frame,
              KS_ERR_COMM, "evaluation: rank %d sent %zu bytes that are no frames", rank, bytes);
     r->seconds[rank] = b.seconds;
     for (int64_t i = 0; i < b.n_frame; i++) {
@@ -129,8 +130,9 @@ ks_status ks_eval_run(ks_ctx *ctx, ks_comm *comm, ks_chunks *chunks, const ks_ev
     for (int64_t k = 1; k <= n_round; k++) {
         /* The last round takes what is left, whatever the sum of shares has been rounded to. */
         KS_TRY(work_until(&r, k < n_round ? (double)k / (double)n_round - 1e-9 : DBL_MAX));
+        const int64_t before = r.n_seen;
         KS_TRY(collect(&r));
-        if (first && progress) progress(user, r.n_seen, n_frame);
+        if (progress && r.n_seen > before) progress(user, r.n_seen, n_frame);
     }
     KS_CHECK(!first || r.n_seen == n_frame, KS_ERR_COMM, "evaluation: %lld of %lld frames came back",
              (long long)r.n_seen, (long long)n_frame);

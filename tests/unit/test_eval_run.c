@@ -77,6 +77,39 @@ static void test_chunks(const set_up *s) {
     T_CHECK(c == NULL, "left behind");
 }
 
+/* Over any number of ranks, every frame is one rank's, and the shares add up to all of the work. */
+static void test_shares(const set_up *s) {
+    for (int size = 1; size <= 7; size++) {
+        int64_t seen[N_FRAME] = {0}, fewest = N_FRAME, said = -1;
+        for (int rank = 0; rank < size; rank++) {
+            const ks_chunk_options opt = {.max_frames = 2, .rank = rank, .size = size};
+            ks_chunks             *c   = NULL;
+            int64_t                n   = 0;
+            ks_chunk               chunk;
+            double                 done = 0;
+            T_OK(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &opt, &c));
+            said = ks_chunks_least(c);
+            for (;; n++) {
+                T_OK(ks_chunks_next(c, &chunk));
+                if (chunk.n_frame == 0) break;
+                T_CHECK(ks_chunks_done(c) > done && ks_chunks_done(c) <= 1 + 1e-12, "done %g after %g",
+                        ks_chunks_done(c), done);
+                done = ks_chunks_done(c);
+                for (int64_t k = 0; k < chunk.n_frame; k++) seen[chunk.frame[k]]++;
+            }
+            T_CLOSE(ks_chunks_done(c), 1.0, 1e-12, 0); /* rounding of a sum of shares */
+            if (n < fewest) fewest = n;
+            ks_chunks_destroy(&c);
+        }
+        for (int k = 0; k < N_FRAME; k++)
+            T_CHECK(seen[k] == 1, "frame %d of %d ranks: %d times", k, size, (int)seen[k]);
+        T_CHECK(said == fewest, "%d ranks: at least %d chunks, %d said", size, (int)fewest, (int)said);
+    }
+    ks_chunks             *c  = NULL;
+    const ks_chunk_options no = {.rank = 2, .size = 2};
+    T_ERR(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &no, &c), KS_ERR_ARG);
+}
+
 typedef struct oracle {
     double F[N_FRAME][64], energy[N_FRAME], dipole[N_FRAME][3];
     double shift;     /* added to the diagonal of F */
@@ -181,6 +214,90 @@ static void test_evaluation(const set_up *s) {
         if (k != 3) T_CLOSE(g[k].row[0].value[KS_METRIC_psi], 100, 1e-6, 0);
 }
 
+static int  g_n_progress;
+static void progress(void *user, int64_t done, int64_t all) {
+    int64_t *last = user;
+    T_CHECK(done > *last && done <= all && all == N_FRAME, "%lld of %lld frames", (long long)done, (long long)all);
+    *last = done;
+    g_n_progress++;
+}
+
+static void run_in_chunks(const set_up *s, const ks_eval_options *opt, int64_t most, ks_eval_frame *frame) {
+    const ks_chunk_options how  = {.max_frames = most};
+    ks_chunks             *c    = NULL;
+    int64_t                last = 0;
+    ks_eval_time           time;
+    g_n_progress = 0;
+    T_OK(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, &how, &c));
+    T_OK(ks_eval_run(s->ctx, NULL, c, opt, N_FRAME, frame, &time, progress, &last));
+    T_CHECK(last == N_FRAME && g_n_progress >= 1 && g_n_progress <= (N_FRAME + most - 1) / most, "%d rounds",
+            g_n_progress);
+    T_CHECK(time.all.tensors > 0 && time.all.network > 0 && time.wall > time.all.tensors, "times");
+    ks_chunks_destroy(&c);
+}
+
+/* A whole evaluation with a network in fp32: figures do not depend, in any bit, on which frames share a chunk; SCF cycles
+ * are those of exactly the first frames; a frame too many or too few is an error. */
+static void test_run(const set_up *s) {
+    const ks_model_options net = {.kind      = "qpt",
+                                  .d_model   = 32,
+                                  .heads     = 2,
+                                  .layers    = 2,
+                                  .frame     = KS_FRAME_NONE,
+                                  .precision = KS_FP32,
+                                  .n_ao_kind = 64};
+    ks_eval_options        opt = {
+               .refine = {KS_REFINE_QPT, 3}, .scf = ks_scf_defaults(), .label = ks_label_defaults(), .n_cycles = INT64_MAX};
+    ks_eval_frame one[N_FRAME], f[N_FRAME];
+    int           n_equal = 0, n_cycles = 0;
+    T_OK(ks_model_create(s->ctx, &net, 3, &opt.model));
+    for (int64_t k = 0; k < ks_params_count(ks_model_params(opt.model)); k++) { /* the head starts at zero: W too */
+        const ks_param *p = ks_params_get(ks_model_params(opt.model), k);
+        float          *x = ks_params_data(ks_model_params(opt.model), k);
+        for (int64_t i = 0; i < p->size; i++) x[i] += 0.02f * sinf((float)(i + 7 * k));
+    }
+    run_in_chunks(s, &opt, 1, one);
+    for (int64_t most = 2; most <= N_FRAME; most++) {
+        opt.n_cycles = most; /* less than a chunk, or not a multiple of it */
+        run_in_chunks(s, &opt, most == 4 ? 3 : most, f);
+        for (int k = 0; k < N_FRAME; k++) {
+            T_CHECK(f[k].frame == k && f[k].ref_converged && f[k].energy_ref == one[k].energy_ref, "frame %d", k);
+            for (int row = 0; row < KS_EVAL_ROWS; row++)
+                for (int m = 0; m < KS_METRIC_COUNT; m++) {
+                    const int counts = m == KS_METRIC_cycles || m == KS_METRIC_cycles_minao;
+                    n_cycles += counts && f[k].row[row].has[m];
+                    if (counts)
+                        T_CHECK(f[k].row[row].has[m] == (k < most), "frame %d of the first %d: cycles %d", k, (int)most,
+                                f[k].row[row].has[m]);
+                    if (!f[k].row[row].has[m]) continue;
+                    T_CHECK(f[k].row[row].value[m] == one[k].row[row].value[m],
+                            "frame %d row %d metric %d: %.17g, %.17g", k, row, m, f[k].row[row].value[m],
+                            one[k].row[row].value[m]);
+                    n_equal++;
+                }
+        }
+    }
+    T_CHECK(n_cycles == (2 + 3 + 4 + 5) * KS_EVAL_ROWS * 2 && n_equal > n_cycles, "%d of %d", n_cycles, n_equal);
+    T_CHECK(one[1].row[KS_EVAL_MODEL].value[KS_METRIC_h] != one[1].row[KS_EVAL_NO_NETWORK].value[KS_METRIC_h],
+            "the network does nothing");
+
+    ks_chunks    *c = NULL;
+    ks_eval_time  time;
+    ks_eval_frame more[N_FRAME + 1];
+    for (int off = -1; off <= 1; off += 2) {
+        T_OK(ks_chunks_create(s->ctx, s->basis, &g_frames, &s->method, INT32_MIN, NULL, &c));
+        T_ERR(ks_eval_run(s->ctx, NULL, c, &opt, N_FRAME + off, more, &time, NULL, NULL), KS_ERR_COMM);
+        T_CHECK(strstr(ks_error_message(), off < 0 ? "not among" : "5 of 6 frames"), "%s", ks_error_message());
+        ks_chunks_destroy(&c);
+    }
+    int64_t bytes = 0;
+    T_OK(ks_eval_memory(s->ctx, NULL, 12345, &bytes));
+    T_CHECK(bytes == 12345, "%lld bytes", (long long)bytes);
+    T_OK(ks_eval_memory(s->ctx, NULL, 0, &bytes));
+    T_CHECK(bytes > 0 && bytes <= ks_mem_available(s->ctx), "%lld bytes", (long long)bytes);
+    ks_model_destroy(&opt.model);
+}
+
 typedef struct seen {
     int    n;
     double worst;
@@ -222,9 +339,11 @@ int main(void) {
     set_up s = {0};
     open_set_up(&s);
     test_chunks(&s);
+    test_shares(&s);
     test_evaluation(&s);
+    test_run(&s);
     test_gradcheck(&s);
     ks_basis_destroy(&s.basis);
     ks_ctx_destroy(&s.ctx);
-    return t_done("eval_run", 150);
+    return t_done("eval_run", 900);
 }

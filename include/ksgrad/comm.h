@@ -62,6 +62,7 @@ typedef struct ks_comm_options {
     double      timeout_s;   /* for the rendezvous, and for waiting while another rank does not come; 0: 300 */
     uint64_t    config_hash; /* must be equal on all ranks */
     const char *version;     /* must be equal on all ranks; NULL: ks_version and ks_build_info */
+    int (*exit_code)(ks_status status); /* of a process that its watchdog ends; NULL: 5 */
 } ks_comm_options;
 
 /* Rendezvous over TCP. Ranks of other builds, configs, jobs or sizes, a rank that comes twice or not at all and a port that
@@ -86,6 +87,8 @@ int         ks_comm_local_size(const ks_comm *comm);
 int         ks_comm_n_host(const ks_comm *comm);
 const char *ks_comm_host(const ks_comm *comm, int rank);
 const char *ks_comm_transport(const ks_comm *comm); /* "none", "nccl", "mpi", "tcp" */
+/* 1: the calls of the data plane queue work and may be recorded (ks_graph). 0: they run on the host. */
+int ks_comm_is_queued(const ks_comm *comm);
 
 /* Items lo .. hi-1 of n are this rank's: shares differ by at most one, in rank order. Not collective. */
 void ks_comm_share(const ks_comm *comm, int64_t n, int64_t *lo, int64_t *hi);

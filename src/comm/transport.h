@@ -13,6 +13,7 @@ extern "C" {
 
 typedef struct ks_transport {
     const char *name;
+    int         is_queued; /* 1: calls only queue work, and may be recorded (ks_graph) */
     /* comm: rank, size and the control plane are there. */
     ks_status (*open)(ks_comm *comm, ks_ctx *ctx, void **state);
     void (*close)(void *state, int has_failed); /* has_failed: others may be gone, nothing may wait for them */

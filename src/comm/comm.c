@@ -81,6 +81,12 @@ done:
     return st;
 }
 
+/* What waits for other ranks on the device gives up. Once. */
+static void give_up(ks_comm *c) {
+    if (c->transport && c->transport->abort && !c->has_given_up) c->transport->abort(c->state);
+    c->has_given_up = 1;
+}
+
 void ks_comm_destroy(ks_comm **comm) {
     ks_comm *c = *comm;
     int      has_failed;
@@ -94,12 +100,6 @@ void ks_comm_destroy(ks_comm **comm) {
 #endif
     ks_host_free(&c->block);
     KS_FREE(*comm);
-}
-
-/* What waits for other ranks on the device gives up. Once. */
-static void give_up(ks_comm *c) {
-    if (c->transport && c->transport->abort && !c->has_given_up) c->transport->abort(c->state);
-    c->has_given_up = 1;
 }
 
 void ks_comm_fail(ks_comm *c, ks_status status, const char *message) {

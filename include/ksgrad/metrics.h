@@ -28,6 +28,7 @@ extern "C" {
     X(n_built)                                                                                                         \
     X(ms_step)                                                                                                         \
     X(ms_build)                                                                                                        \
+    X(ms_wait)                                                                                                         \
     X(frames_per_s)                                                                                                    \
     X(energy_no_network_Ha)                                                                                            \
     X(energy_gain_meV)                                                                                                 \

@@ -27,6 +27,9 @@ double ks_rng_normal(uint64_t seed, uint32_t stream, uint32_t step, uint64_t ind
 
 /* out (n): a permutation of 0..n-1 drawn by Fisher-Yates with (seed, stream, step). */
 void ks_rng_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *out);
+/* Independent ones of the same (seed, stream, step), part 0, 1, ... of them; part 0 is that of ks_rng_permutation.
+ * n < 2^32: the part is the upper half of the index. */
+void ks_rng_permutation_part(uint64_t seed, uint32_t stream, uint32_t step, uint32_t part, int64_t n, int64_t *out);
 
 /* out (n): exactly numpy.random.RandomState(seed).permutation(n). n < 2^32. */
 KS_NODISCARD ks_status ks_numpy_permutation(uint32_t seed, int64_t n, int64_t *out);

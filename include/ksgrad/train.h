@@ -39,22 +39,29 @@ KS_NODISCARD ks_status ks_config_split(const ks_config *config, int64_t n_frame,
 
 /* ---- memory plan ---- */
 
+/* The same on all ranks: the least memory and the largest frame of all rule. Bytes are those of one rank. */
 typedef struct ks_train_plan {
-    int64_t budget_bytes;        /* what may be used */
-    int64_t slot_bytes;          /* tensors of one geometry (largest composition) */
-    int64_t activation_bytes;    /* network, per frame of a pass */
-    int64_t work_bytes;          /* matrices of refinement and loss, per frame of a pass */
-    int64_t param_bytes;         /* weights, gradients, moments */
-    int64_t pool;                /* geometries kept */
+    int64_t budget_bytes;     /* what one rank may use */
+    int64_t slot_bytes;       /* tensors of one geometry (largest composition) */
+    int64_t activation_bytes; /* network, per frame of a pass */
+    int64_t work_bytes;       /* matrices of refinement and loss, per frame of a pass */
+    int64_t param_bytes;      /* weights, gradients, moments */
+    int64_t n_rank;
+    int64_t pool;                /* geometries kept, by all ranks together */
+    int64_t pool_share;          /* of them on one rank, at most */
     int     is_resident;         /* all training frames are kept: nothing is ever rebuilt */
-    int64_t micro_batch, n_pass; /* frames per pass, passes per step */
-    int64_t valid_pool;          /* validation geometries kept (largest composition's share) */
+    int     is_limited;          /* the pool follows from memory, and so does the order of the frames */
+    int64_t share;               /* frames of a batch on one rank, at most */
+    int64_t micro_batch, n_pass; /* frames per pass, passes per step, of the rank with the largest share */
+    int64_t valid_pool;          /* validation geometries kept on one rank (largest composition's share) */
     int64_t total_bytes;
 } ks_train_plan;
 
-/* pool and micro_batch of the config, or what fits. KS_ERR_NOMEM with both figures when not even the least fits. */
-KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
-                                          const ks_run_data *data, ks_model *model, ks_train_plan *plan);
+/* pool and micro_batch of the config, or what fits; device.memory_gib is for one rank, without it ranks on one host share
+ * its memory (GPUs are not shared). Collective. KS_ERR_NOMEM with both figures when not even the least fits,
+ * KS_ERR_CONFIG for more ranks than frames in a batch. */
+KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
+                                          ks_model *model, ks_train_plan *plan);
 /* A table for people; caller frees. */
 KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run_data *data, const ks_train_plan *plan,
                                            char **text);
@@ -91,8 +98,8 @@ typedef struct ks_valid_result {
 
 /* Everything borrowed. comm NULL: one rank. With several, train.batch frames are shared out over them and every call below
  * is collective; results and decisions are the same on all ranks. */
-KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
-                                         const ks_run_data *data, ks_trainer **out);
+KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
+                                         ks_trainer **out);
 void                   ks_trainer_destroy(ks_trainer **trainer);
 ks_model              *ks_trainer_model(ks_trainer *trainer);
 const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
@@ -120,11 +127,13 @@ int64_t                ks_trainer_best_step(const ks_trainer *trainer);
 typedef enum ks_resume { KS_RESUME_AUTO, KS_RESUME_NEVER, KS_RESUME_MUST } ks_resume;
 
 typedef struct ks_run_options {
-    ks_resume                    resume;
-    int                          allow_change;    /* soft keys may differ from the checkpoint's */
-    const char                  *config_path;     /* copied into the run folder; NULL: none */
-    const char                  *command;         /* for provenance */
-    const volatile sig_atomic_t *stop;            /* non-zero: finish the step, save, KS_ERR_STOPPED; NULL: never */
+    ks_resume   resume;
+    int         allow_change; /* soft keys may differ from the checkpoint's */
+    const char *config_path;  /* copied into the run folder; NULL: none */
+    const char *command;      /* for provenance */
+    const char *launcher;     /* the same: what started the ranks; NULL: not known */
+    /* non-zero: finish the step, save, KS_ERR_STOPPED; NULL: never. On any rank: all stop after the same step. */
+    const volatile sig_atomic_t *stop;
     void (*status)(void *user, const char *line); /* a live line after each step, NULL: plain log lines */
     void *user;
     void (*folder)(void       *user,
@@ -137,6 +146,8 @@ typedef struct ks_run_result {
     double  seconds;
 } ks_run_result;
 
+/* Collective. Rank 0 alone has the run folder, shows and writes; status and folder are called on it alone. An error that
+ * one rank meets is for the caller to hand on (ks_comm_fail). */
 KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_options *options,
                                     ks_run_result *result);
 

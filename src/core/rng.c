@@ -30,14 +30,19 @@ double ks_rng_normal(uint64_t seed, uint32_t stream, uint32_t step, uint64_t ind
     return sqrt(-2.0 * log(unit_open(r[0], r[1]))) * cos(6.283185307179586 * unit_open(r[2], r[3]));
 }
 
-void ks_rng_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *out) {
+void ks_rng_permutation_part(uint64_t seed, uint32_t stream, uint32_t step, uint32_t part, int64_t n, int64_t *out) {
+    const uint64_t high = (uint64_t)part << 32;
     for (int64_t i = 0; i < n; i++) out[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t j = (int64_t)(ks_rng_uniform(seed, stream, step, (uint64_t)i) * (double)(i + 1));
+        const int64_t j = (int64_t)(ks_rng_uniform(seed, stream, step, high + (uint64_t)i) * (double)(i + 1));
         const int64_t t = out[i];
         out[i]          = out[j];
         out[j]          = t;
     }
+}
+
+void ks_rng_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *out) {
+    ks_rng_permutation_part(seed, stream, step, 0, n, out);
 }
 
 /* MT19937 (Matsumoto, Nishimura 1998, DOI 10.1145/272991.272995) with NumPy's legacy integer seeding, and

@@ -4,22 +4,22 @@
 
 /* The training frames of one composition and the walk over them. */
 typedef struct stream {
-    int64_t     n;       /* frames */
-    int64_t    *frame;   /* (n) */
-    int64_t    *order;   /* (n) permutation of the current epoch */
-    int64_t     epoch;   /* that `order` belongs to, -1: none */
-    int64_t     drawn;   /* frames drawn so far, over all epochs */
-    uint8_t    *is_in;   /* (n) in the pool now */
-    int64_t     first;   /* its first entry */
-    int64_t     n_entry; /* = slots of its tensors */
-    ks_tensors *tensors;
+    int64_t     n;              /* frames */
+    int64_t    *frame;          /* (n) */
+    int64_t    *order;          /* (n) permutation of the current epoch */
+    int64_t     epoch;          /* that `order` belongs to, -1: none */
+    int64_t     drawn;          /* frames drawn so far, over all epochs */
+    uint8_t    *is_in;          /* (n) in the pool now */
+    int64_t     first, n_entry; /* its entries */
+    ks_tensors *tensors;        /* slots of the entries of this rank; NULL when it has none */
 } stream;
 
 typedef struct entry {
-    int32_t system, slot;
+    int32_t system;
+    int32_t slot; /* -1: another rank's */
     int32_t pick; /* index into the stream's frames */
     int32_t visits;
-    int32_t is_built;
+    int32_t is_built; /* by its owner */
 } entry;
 
 struct ks_pool {
@@ -31,14 +31,18 @@ struct ks_pool {
     stream            *stream; /* (data->n_system); n == 0 for systems without training frames */
     int64_t            n_entry;
     entry             *entry;
-    int64_t            sweep, position; /* of the next batch */
-    int64_t           *order;           /* (n_entry) permutation of the sweep */
-    int64_t            order_sweep;     /* that `order` belongs to, -1: none */
-    /* the current batch, sorted by composition */
-    int64_t    *chosen; /* (batch) entries */
-    int64_t    *frames; /* (batch) */
-    int32_t    *slot;   /* (batch) */
-    int32_t    *slot_b; /* (batch) the same in backend memory: of the segments */
+    int64_t            n_row;       /* batches of a sweep: the length of the shortest lane */
+    int64_t            sweep, row;  /* of the next batch */
+    int64_t           *order;       /* (n_row, batch) entries of the sweep's batches */
+    int64_t           *lane;        /* (n_row + 1) permutation of a lane */
+    int64_t            order_sweep; /* that `order` belongs to, -1: none */
+    const int64_t     *batch;       /* (batch) the current one: a row of order */
+    /* this rank's share of the current batch, sorted by composition */
+    int64_t     n_own;
+    int64_t    *chosen; /* (n_own) entries */
+    int64_t    *frames; /* (n_own) */
+    int32_t    *slot;   /* (n_own) */
+    int32_t    *slot_b; /* (n_own) the same in backend memory: of the segments */
     int64_t     n_pass;
     ks_batch   *pass;    /* (n_pass) */
     ks_segment *segment; /* (n_pass, n_stream) */
@@ -59,6 +63,7 @@ void ks_pool_destroy(ks_pool **ppool) {
     KS_FREE(p->stream);
     KS_FREE(p->entry);
     KS_FREE(p->order);
+    KS_FREE(p->lane);
     KS_FREE(p->chosen);
     KS_FREE(p->frames);
     KS_FREE(p->slot);
@@ -86,7 +91,7 @@ static int32_t draw(ks_pool *p, stream *s) {
     }
 }
 
-static ks_status make_streams(ks_pool *p, const ks_method *method, int64_t n, const int64_t *frame) {
+static ks_status make_streams(ks_pool *p, int64_t n, const int64_t *frame) {
     ks_status st = KS_OK;
     p->n_stream  = p->data->n_system;
     KS_TRY(KS_ZNEW(p->stream, p->n_stream));
@@ -106,19 +111,39 @@ static ks_status make_streams(ks_pool *p, const ks_method *method, int64_t n, co
         int64_t k = 0;
         for (int64_t i = 0; i < n; i++)
             if (p->data->frame_system[frame[i]] == s) x->frame[k++] = frame[i];
-        KS_TRY(ks_tensors_create(p->ctx, p->data->system[s], method, x->n_entry, &x->tensors));
     }
 done:
     return st;
 }
 
-static void fill_entries(ks_pool *p) {
-    for (int64_t s = 0; s < p->n_stream; s++)
-        for (int64_t k = 0; k < p->stream[s].n_entry; k++) {
-            const int64_t e = p->stream[s].first + k;
-            p->entry[e]     = (entry){.system = (int32_t)s, .slot = (int32_t)k, .pick = draw(p, &p->stream[s])};
+static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+int64_t ks_pool_share(int64_t n_entry, int64_t batch, int64_t n_rank) {
+    const int64_t full = n_entry / batch, rest = n_entry % batch; /* the first `rest` lanes have one entry more */
+    int64_t       most = 0;
+    for (int64_t r = 0; r < n_rank; r++) {
+        const int64_t lo = batch * r / n_rank, hi = batch * (r + 1) / n_rank;
+        const int64_t n = full * (hi - lo) + at_most(rest, hi) - at_most(rest, lo);
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+/* The first frames, and the slots of this rank's entries. */
+static ks_status fill_entries(ks_pool *p, const ks_method *method) {
+    ks_status st = KS_OK;
+    for (int64_t s = 0; s < p->n_stream; s++) {
+        int32_t n_slot = 0;
+        for (int64_t e = p->stream[s].first; e < p->stream[s].first + p->stream[s].n_entry; e++) {
+            const int64_t lane   = e % p->opt.batch;
+            const int     is_own = lane >= p->opt.lane_lo && lane < p->opt.lane_hi;
+            p->entry[e] = (entry){.system = (int32_t)s, .slot = is_own ? n_slot++ : -1, .pick = draw(p, &p->stream[s])};
             if (!p->is_resident) p->entry[e].visits = (int32_t)(e * p->opt.reuse / p->n_entry);
         }
+        if (n_slot) KS_TRY(ks_tensors_create(p->ctx, p->data->system[s], method, n_slot, &p->stream[s].tensors));
+    }
+done:
+    return st;
 }
 
 ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, const ks_method *method, int64_t n, const int64_t *frame,
@@ -132,26 +157,32 @@ ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, const ks_method *
     KS_CHECK(opt->n_entry >= opt->batch && opt->micro_batch >= 1 && opt->reuse >= 1, KS_ERR_ARG,
              "pool: %lld entries, batch %lld, pass %lld", (long long)opt->n_entry, (long long)opt->batch,
              (long long)opt->micro_batch);
+    KS_CHECK(0 <= opt->lane_lo && opt->lane_lo < opt->lane_hi && opt->lane_hi <= opt->batch, KS_ERR_ARG,
+             "pool: lanes %lld to %lld of %lld", (long long)opt->lane_lo, (long long)opt->lane_hi,
+             (long long)opt->batch);
     KS_TRY(KS_ZNEW(p, 1));
     p->ctx = ctx, p->data = data, p->opt = *opt;
     p->is_resident = opt->n_entry >= n;
     p->order_sweep = -1;
-    KS_TRY(make_streams(p, method, n, frame));
+    KS_TRY(make_streams(p, n, frame));
     KS_TRY(KS_ZNEW(p->entry, p->n_entry));
-    KS_TRY(KS_NEW(p->order, p->n_entry));
-    KS_TRY(KS_NEW(p->chosen, opt->batch));
-    KS_TRY(KS_NEW(p->frames, opt->batch));
-    KS_TRY(KS_NEW(p->slot, opt->batch));
-    KS_TRY(ks_mem_alloc(ctx, (size_t)opt->batch * sizeof *p->slot_b, (void **)&p->slot_b));
-    p->n_pass = (opt->batch + opt->micro_batch - 1) / opt->micro_batch;
+    p->n_row = p->n_entry / opt->batch;
+    p->n_own = opt->lane_hi - opt->lane_lo;
+    KS_TRY(KS_NEW(p->order, p->n_row * opt->batch));
+    KS_TRY(KS_NEW(p->lane, p->n_row + 1));
+    KS_TRY(KS_NEW(p->chosen, p->n_own));
+    KS_TRY(KS_NEW(p->frames, p->n_own));
+    KS_TRY(KS_NEW(p->slot, p->n_own));
+    KS_TRY(ks_mem_alloc(ctx, (size_t)p->n_own * sizeof *p->slot_b, (void **)&p->slot_b));
+    p->n_pass = (p->n_own + opt->micro_batch - 1) / opt->micro_batch;
     KS_TRY(KS_ZNEW(p->pass, p->n_pass));
     KS_TRY(KS_ZNEW(p->segment, p->n_pass * p->n_stream));
     for (int64_t s = 0; s < data->n_system; s++)
         if (data->system[s]->n_atom > max_atom) max_atom = data->system[s]->n_atom;
-    KS_TRY(KS_NEW(p->build_slot, opt->batch));
-    KS_TRY(KS_NEW(p->build_charge, opt->batch));
-    KS_TRY(KS_NEW(p->build_pos, opt->batch * max_atom * 3));
-    fill_entries(p);
+    KS_TRY(KS_NEW(p->build_slot, p->n_own));
+    KS_TRY(KS_NEW(p->build_charge, p->n_own));
+    KS_TRY(KS_NEW(p->build_pos, p->n_own * max_atom * 3));
+    KS_TRY(fill_entries(p, method));
     *out = p;
     p    = NULL;
 done:
@@ -161,33 +192,39 @@ done:
 
 /* ---- a batch ---- */
 
-static void choose(ks_pool *p) {
+static void sweep(ks_pool *p) {
     const int64_t batch = p->opt.batch;
-    int64_t       n     = 0;
-    if (p->position + batch > p->n_entry) {
-        p->sweep++;
-        p->position = 0;
+    for (int64_t lane = 0; lane < batch; lane++) {
+        const int64_t length = (p->n_entry - lane + batch - 1) / batch; /* n_row, or one more */
+        ks_rng_permutation_part(p->opt.seed, KS_STREAM_POOL, (uint32_t)p->sweep, (uint32_t)lane, length, p->lane);
+        for (int64_t k = 0; k < p->n_row; k++) p->order[k * batch + lane] = p->lane[k] * batch + lane;
     }
-    if (p->order_sweep != p->sweep) {
-        ks_rng_permutation(p->opt.seed, KS_STREAM_POOL, (uint32_t)p->sweep, p->n_entry, p->order);
-        p->order_sweep = p->sweep;
-    }
-    for (int64_t s = 0; s < p->n_stream; s++)
-        for (int64_t k = 0; k < batch; k++) {
-            const int64_t e = p->order[p->position + k];
-            if (p->entry[e].system != s) continue;
-            p->chosen[n] = e;
-            p->frames[n] = p->stream[s].frame[p->entry[e].pick];
-            p->slot[n++] = p->entry[e].slot;
-        }
-    p->position += batch;
+    p->order_sweep = p->sweep;
 }
 
-/* Cuts the batch into passes and their segments. */
+static void choose(ks_pool *p) {
+    int64_t n = 0;
+    if (p->row == p->n_row) {
+        p->sweep++;
+        p->row = 0;
+    }
+    if (p->order_sweep != p->sweep) sweep(p);
+    p->batch = p->order + p->row * p->opt.batch;
+    for (int64_t s = 0; s < p->n_stream; s++)
+        for (int64_t lane = p->opt.lane_lo; lane < p->opt.lane_hi; lane++) {
+            const entry *e = &p->entry[p->batch[lane]];
+            if (e->system != s) continue;
+            p->chosen[n] = p->batch[lane];
+            p->frames[n] = p->stream[s].frame[e->pick];
+            p->slot[n++] = e->slot;
+        }
+    p->row++;
+}
+
+/* Cuts this rank's share into passes and their segments. */
 static void cut(ks_pool *p) {
-    const int64_t batch = p->opt.batch;
     for (int64_t q = 0, at = 0; q < p->n_pass; q++) {
-        const int64_t end  = (q + 1) * batch / p->n_pass; /* passes of nearly equal size */
+        const int64_t end  = (q + 1) * p->n_own / p->n_pass; /* passes of nearly equal size */
         ks_batch     *pass = &p->pass[q];
         pass->segment      = p->segment + q * p->n_stream;
         pass->n_segment    = 0;
@@ -207,18 +244,21 @@ static ks_status build(ks_pool *p, int64_t *n_built) {
     *n_built            = 0;
     for (int64_t s = 0; s < p->n_stream; s++) {
         int64_t n = 0;
-        for (int64_t k = 0; k < p->opt.batch; k++) {
-            entry *e = &p->entry[p->chosen[k]];
+        for (int64_t k = 0; k < p->n_own; k++) {
+            const entry *e = &p->entry[p->chosen[k]];
             if (e->system != s || e->is_built) continue;
             const int64_t frame = p->frames[k], atoms = p->data->system[s]->n_atom;
             p->build_slot[n]   = e->slot;
             p->build_charge[n] = f->charge[frame];
             memcpy(p->build_pos + n * atoms * 3, f->pos + f->atom_off[frame] * 3, (size_t)(atoms * 3) * sizeof(double));
-            e->is_built = 1;
             n++;
         }
         if (n) KS_TRY(ks_tensors_build(p->stream[s].tensors, n, p->build_slot, p->build_pos, p->build_charge));
-        *n_built += n;
+    }
+    for (int64_t lane = 0; lane < p->opt.batch; lane++) { /* the other ranks do theirs now */
+        entry *e = &p->entry[p->batch[lane]];
+        *n_built += !e->is_built;
+        e->is_built = 1;
     }
 done:
     return st;
@@ -228,7 +268,7 @@ ks_status ks_pool_next(ks_pool *pool, int64_t *n_built) {
     ks_status st = KS_OK;
     choose(pool);
     cut(pool);
-    KS_TRY(ks_mem_to_backend(pool->ctx, pool->slot_b, pool->slot, (size_t)pool->opt.batch * sizeof *pool->slot));
+    KS_TRY(ks_mem_to_backend(pool->ctx, pool->slot_b, pool->slot, (size_t)pool->n_own * sizeof *pool->slot));
     KS_TRY(build(pool, n_built));
 done:
     return st;
@@ -237,14 +277,14 @@ done:
 int64_t ks_pool_n_pass(const ks_pool *pool) { return pool->n_pass; }
 
 const ks_batch *ks_pool_pass(const ks_pool *pool, int64_t p, const int64_t **frames) {
-    if (frames) *frames = pool->frames + p * pool->opt.batch / pool->n_pass;
+    if (frames) *frames = pool->frames + p * pool->n_own / pool->n_pass;
     return &pool->pass[p];
 }
 
 void ks_pool_done(ks_pool *p) {
     if (p->is_resident) return;
-    for (int64_t k = 0; k < p->opt.batch; k++) {
-        entry  *e = &p->entry[p->chosen[k]];
+    for (int64_t lane = 0; lane < p->opt.batch; lane++) {
+        entry  *e = &p->entry[p->batch[lane]];
         stream *s = &p->stream[e->system];
         if (++e->visits < p->opt.reuse || s->n_entry == s->n) continue;
         const int32_t gone = e->pick;
@@ -255,15 +295,20 @@ void ks_pool_done(ks_pool *p) {
     }
 }
 
-/* ---- record: [n_entry, n_stream, sweep, position, drawn per stream, (pick, visits) per entry] ---- */
+/* ---- record: [RECORD, n_entry, batch, n_stream, sweep, row, drawn per stream, (pick, visits) per entry] ----
+ * The first word of the first version, without lanes, was the (positive) number of entries. */
 
-int64_t ks_pool_n_word(const ks_pool *pool) { return 4 + pool->n_stream + 2 * pool->n_entry; }
+enum { RECORD = -2, HEAD = 6 };
+
+int64_t ks_pool_n_word(const ks_pool *pool) { return HEAD + pool->n_stream + 2 * pool->n_entry; }
 
 void ks_pool_save(const ks_pool *p, int64_t *w) {
+    *w++ = RECORD;
     *w++ = p->n_entry;
+    *w++ = p->opt.batch;
     *w++ = p->n_stream;
     *w++ = p->sweep;
-    *w++ = p->position;
+    *w++ = p->row;
     for (int64_t s = 0; s < p->n_stream; s++) *w++ = p->stream[s].drawn;
     for (int64_t e = 0; e < p->n_entry; e++) {
         *w++ = p->entry[e].pick;
@@ -271,18 +316,29 @@ void ks_pool_save(const ks_pool *p, int64_t *w) {
     }
 }
 
+int ks_pool_is_like(const ks_pool *p, int64_t n_word, const int64_t *w) {
+    if (n_word < 1 || w[0] != RECORD) return 1;
+    return n_word == ks_pool_n_word(p) && w[1] == p->n_entry && w[2] == p->opt.batch && w[3] == p->n_stream;
+}
+
 ks_status ks_pool_load(ks_pool *p, int64_t n_word, const int64_t *w) {
     ks_status st = KS_OK;
-    KS_CHECK(n_word == ks_pool_n_word(p) && w[0] == p->n_entry && w[1] == p->n_stream, KS_ERR_DATA,
-             "the checkpoint's pool has %lld entries and %lld compositions, this run's %lld and %lld",
-             (long long)(n_word > 0 ? w[0] : 0), (long long)(n_word > 1 ? w[1] : 0), (long long)p->n_entry,
+    KS_CHECK(
+        n_word >= HEAD && w[0] == RECORD, KS_ERR_DATA,
+        "the checkpoint's record of the pool is of %s version of ksgrad, which visits the frames in another order: "
+        "go on with that one, or start anew under another run.name",
+        n_word >= 1 && w[0] > 0 ? "an earlier" : "another");
+    KS_CHECK(ks_pool_is_like(p, n_word, w), KS_ERR_DATA,
+             "the checkpoint's pool has %lld entries, batches of %lld and %lld compositions, this run's %lld, %lld and "
+             "%lld",
+             (long long)w[1], (long long)w[2], (long long)w[3], (long long)p->n_entry, (long long)p->opt.batch,
              (long long)p->n_stream);
-    KS_CHECK(w[2] >= 0 && w[2] < UINT32_MAX && w[3] >= 0 && w[3] <= p->n_entry, KS_ERR_DATA,
-             "pool: sweep %lld, position %lld of %lld", (long long)w[2], (long long)w[3], (long long)p->n_entry);
-    p->sweep       = w[2];
-    p->position    = w[3];
+    KS_CHECK(w[4] >= 0 && w[4] < UINT32_MAX && w[5] >= 0 && w[5] <= p->n_row, KS_ERR_DATA,
+             "pool: sweep %lld, batch %lld of %lld", (long long)w[4], (long long)w[5], (long long)p->n_row);
+    p->sweep       = w[4];
+    p->row         = w[5];
     p->order_sweep = -1;
-    w += 4;
+    w += HEAD;
     for (int64_t s = 0; s < p->n_stream; s++) {
         stream *x = &p->stream[s];
         x->drawn  = *w++;

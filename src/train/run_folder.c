@@ -26,13 +26,19 @@ done:
     return st;
 }
 
-ks_status ks_run_folder_open(const ks_config *c, ks_run_folder *f) {
+ks_status ks_run_folder_name(const ks_config *c, ks_run_folder *f) {
     ks_status st = KS_OK;
-    char      lock[KS_CHECKPOINT_PATH + 16];
-    f->lock = -1;
+    f->lock      = -1;
     KS_CHECK((size_t)snprintf(f->dir, sizeof f->dir, "%s/%s", c->run.dir, c->run.name) < sizeof f->dir - 8, KS_ERR_IO,
              "path too long: %.200s", c->run.dir);
     snprintf(f->ckpt, sizeof f->ckpt, "%.*s/ckpt", KS_CHECKPOINT_PATH - 8, f->dir);
+done:
+    return st;
+}
+
+ks_status ks_run_folder_open(ks_run_folder *f) {
+    ks_status st = KS_OK;
+    char      lock[KS_CHECKPOINT_PATH + 16];
     KS_TRY(make_dirs(f->ckpt));
     snprintf(lock, sizeof lock, "%s/.lock", f->dir);
     f->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -81,7 +87,15 @@ done:
     return st;
 }
 
-ks_status ks_run_folder_env(const ks_run_folder *f, const ks_ctx *ctx, const char *command) {
+/* Where each rank runs. */
+static json_t *hosts_of(const ks_comm *comm) {
+    json_t *hosts = json_array();
+    for (int r = 0; r < ks_comm_size(comm); r++) json_array_append_new(hosts, json_string(ks_comm_host(comm, r)));
+    return hosts;
+}
+
+ks_status ks_run_folder_env(const ks_run_folder *f, const ks_ctx *ctx, const ks_comm *comm, const char *launcher,
+                            const char *command) {
     ks_status    st        = KS_OK;
     char         host[256] = "unknown", when[64];
     char        *text      = NULL;
@@ -91,11 +105,17 @@ ks_status ks_run_folder_env(const ks_run_folder *f, const ks_ctx *ctx, const cha
     gethostname(host, sizeof host - 1);
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_t *o =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s?}", "version", ks_version(), "build", ks_build_info(),
-                  "backend", ks_ctx_backend(ctx), "cpu_kernels", ks_cpu_isa(), "threads", ks_ctx_threads(ctx), "host",
-                  host, "started_utc", when, "command", command ? command : "", "slurm_job_id", job);
-    KS_CHECK(o && (text = json_dumps(o, JSON_INDENT(2))), KS_ERR_NOMEM, "env.json");
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s?, s:i, s:s?}", "version", ks_version(), "build",
+                          ks_build_info(), "backend", ks_ctx_backend(ctx), "cpu_kernels", ks_cpu_isa(), "threads",
+                          ks_ctx_threads(ctx), "host", host, "started_utc", when, "command", command ? command : "",
+                          "slurm_job_id", job, "ranks", ks_comm_size(comm), "launcher", launcher);
+    KS_CHECK(o, KS_ERR_NOMEM, "env.json");
+    if (comm) {
+        KS_CHECK(json_object_set_new(o, "transport", json_string(ks_comm_transport(comm))) == 0 &&
+                     json_object_set_new(o, "hosts", hosts_of(comm)) == 0,
+                 KS_ERR_NOMEM, "env.json");
+    }
+    KS_CHECK((text = json_dumps(o, JSON_INDENT(2))), KS_ERR_NOMEM, "env.json");
     KS_TRY(ks_run_folder_write(f, "env.json", text));
 done:
     json_decref(o);

@@ -5,6 +5,7 @@
 #include "ksgrad/log.h"
 #include "ksgrad/train.h"
 #include "train/pool.h"
+#include "train/reducer.h"
 
 /* Batch matrices of one pass, grown to the largest and kept. */
 typedef struct ks_pass_buffers {
@@ -13,11 +14,12 @@ typedef struct ks_pass_buffers {
     double *host; /* (2, size) labels on their way to the backend */
 } ks_pass_buffers;
 
-/* Validation: geometries by composition, in passes of one composition each. */
+/* Validation: geometries by composition, in passes of one composition each; every n_rank-th of all is this rank's. */
 typedef struct ks_valid_set {
     ks_ctx      *ctx;
-    int64_t      n_frame;
-    int64_t     *frame; /* (n_frame) sorted by composition */
+    int64_t      n_total; /* over all ranks */
+    int64_t      n_frame; /* this rank's; may be 0 */
+    int64_t     *frame;   /* (n_frame) sorted by composition */
     int64_t      n_system;
     int64_t     *first;    /* (n_system + 1) in frame */
     ks_tensors **tensors;  /* (n_system) NULL where the composition has no frame */
@@ -31,6 +33,18 @@ typedef struct ks_valid_set {
 
 /* Work of a step that is recorded after it has run once, and replayed; see trainer_graph.c. */
 typedef struct ks_recorder ks_recorder;
+
+/* ks_trainer.block: doubles that a step makes in backend memory and that come to the host with its result. Votes and the
+ * terms up to the frames that counted are sums over the ranks, the smallest gap is the smallest of all. */
+enum {
+    KS_BLOCK_VOTE,
+    KS_BLOCK_TERM   = KS_BLOCK_VOTE + KS_VOTE_N,
+    KS_BLOCK_LEAST  = KS_BLOCK_TERM + KS_TERM_MIN_GAP,
+    KS_BLOCK_STATE  = KS_BLOCK_TERM + KS_TERM_N, /* of the optimiser */
+    KS_BLOCK_FETCH  = KS_BLOCK_STATE + KS_STEP_N,
+    KS_BLOCK_SQUARE = KS_BLOCK_FETCH, /* of the gradient */
+    KS_BLOCK_N
+};
 
 enum { KS_FLIGHT_MAX = 2 };
 typedef struct ks_flight { /* a step on its way */
@@ -56,11 +70,12 @@ struct ks_trainer {
     int64_t            step, samples;
     int64_t            best_step;
     double             best_energy;
-    double            *block; /* backend: KS_TERM_N loss terms, KS_STEP_N of the optimiser, the gradient's square */
+    ks_reducer        *reducer;    /* NULL: one rank */
+    double            *block;      /* backend: KS_BLOCK_N */
     double            *eval_terms; /* backend: KS_TERM_N */
     ks_flight          flight[KS_FLIGHT_MAX];
     int                first_flight, n_flight;
-    double             collected_at;
+    double             collected_at, waited; /* ks_comm_wait_seconds then */
     ks_recorder       *recorder;
 };
 
@@ -80,8 +95,15 @@ void                   ks_recorder_destroy(ks_recorder **recorder);
 KS_NODISCARD ks_status ks_recorder_run(ks_recorder *recorder, ks_trainer *trainer, const ks_batch *batch,
                                        ks_status (*body)(ks_trainer *, const ks_batch *));
 
-KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *data,
-                                           const ks_method *method, int64_t capacity, ks_valid_set *set);
+KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_comm *comm, const ks_config *config,
+                                           const ks_run_data *data, const ks_method *method, int64_t capacity,
+                                           ks_valid_set *set);
 void                   ks_valid_set_release(ks_valid_set *set);
+
+/* Pool and passes of a plan (wanted sizes, cut to what there is), and what follows from them. */
+void ks_plan_settle(ks_train_plan *plan, int64_t batch, int64_t n_train, int64_t pool, int64_t micro_batch);
+
+/* KS_ERR_COMM when a rank has other weights than rank 0. Waits. */
+KS_NODISCARD ks_status ks_trainer_check_weights(ks_trainer *trainer);
 
 #endif

@@ -1,4 +1,7 @@
-/* trainer_valid.c -- see train.h: validation. */
+/* trainer_valid.c -- see train.h: validation.
+ *
+ * The frames, sorted by composition, are dealt out to the ranks one by one: each has its share of every composition. Sums
+ * and counts are added in rank order, the same on all ranks; what is reported is a quotient of those. */
 #include <math.h>
 #include <string.h>
 #include "train/trainer_impl.h"
@@ -15,28 +18,31 @@ void ks_valid_set_release(ks_valid_set *v) {
     *v = (ks_valid_set){0};
 }
 
-ks_status ks_valid_set_create(ks_ctx *ctx, const ks_config *config, const ks_run_data *d, const ks_method *method,
-                              int64_t capacity, ks_valid_set *v) {
-    ks_status      st       = KS_OK;
-    const int64_t *index    = d->split->index[KS_PART_VALID];
-    int64_t        max_atom = 0, at = 0;
+ks_status ks_valid_set_create(ks_ctx *ctx, const ks_comm *comm, const ks_config *config, const ks_run_data *d,
+                              const ks_method *method, int64_t capacity, ks_valid_set *v) {
+    ks_status      st     = KS_OK;
+    const int64_t *index  = d->split->index[KS_PART_VALID];
+    const int64_t  n_rank = ks_comm_size(comm), rank = ks_comm_rank(comm);
+    int64_t        max_atom = 0, dealt = 0;
     *v          = (ks_valid_set){.ctx = ctx};
-    v->n_frame  = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
+    v->n_total  = d->split->n[KS_PART_VALID] < config->valid.frames ? d->split->n[KS_PART_VALID] : config->valid.frames;
     v->n_system = d->n_system;
-    KS_TRY(KS_NEW(v->frame, v->n_frame));
+    KS_TRY(KS_NEW(v->frame, (v->n_total + n_rank - 1) / n_rank));
     KS_TRY(KS_ZNEW(v->first, v->n_system + 1));
     KS_TRY(KS_ZNEW(v->tensors, v->n_system));
     for (int64_t s = 0; s < v->n_system; s++) {
-        v->first[s] = at;
-        for (int64_t i = 0; i < v->n_frame; i++)
-            if (d->frame_system[index[i]] == s) v->frame[at++] = index[i];
-        const int64_t n = at - v->first[s];
+        v->first[s] = v->n_frame;
+        for (int64_t i = 0; i < v->n_total; i++)
+            if (d->frame_system[index[i]] == s && dealt++ % n_rank == rank) v->frame[v->n_frame++] = index[i];
+    }
+    v->first[v->n_system] = v->n_frame;
+    for (int64_t s = 0; s < v->n_system; s++) {
+        const int64_t n = v->first[s + 1] - v->first[s];
         if (n == 0) continue;
         const int64_t share = (capacity * n + v->n_frame - 1) / v->n_frame;
         KS_TRY(ks_tensors_create(ctx, d->system[s], method, share < n ? share : n, &v->tensors[s]));
         if (d->system[s]->n_atom > max_atom) max_atom = d->system[s]->n_atom;
     }
-    v->first[v->n_system] = at;
     KS_TRY(KS_NEW(v->slot, v->n_frame));
     KS_TRY(ks_mem_alloc(ctx, (size_t)v->n_frame * sizeof *v->slot_b, (void **)&v->slot_b));
     KS_TRY(KS_NEW(v->charge, v->n_frame));
@@ -46,18 +52,21 @@ done:
     return st;
 }
 
-/* Sums over the frames of the validation set. */
-typedef struct sums {
-    double  energy;
-    int64_t n_frame, n_masked; /* counted, and not */
-    double  commutator;        /* squared elements' mean, summed over frames */
-    double  energy_error, h_error;
-    int64_t n_label;
-} sums;
+/* Sums over the frames of the validation set; counts are exact as doubles. */
+enum {
+    SUM_ENERGY,
+    SUM_COUNTED,
+    SUM_MASKED,
+    SUM_COMMUTATOR, /* squared elements' mean */
+    SUM_ENERGY_ERROR,
+    SUM_H_ERROR,
+    SUM_LABELS,
+    N_SUM
+};
 
 /* Errors against the labels of the frames of a pass that have one; host work, between training steps. */
 static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_t *frames, const ks_refine_result *r,
-                              sums *sum) {
+                              double *sum) {
     ks_status     st = KS_OK;
     const int64_t n = batch->segment[0].tensors->sys->n_ao, count = batch->segment[0].n_frame;
     double       *H = NULL, *ref = NULL, *E = NULL, *mask = NULL;
@@ -74,9 +83,9 @@ static ks_status label_errors(ks_trainer *t, const ks_batch *batch, const int64_
         KS_TRY(ks_data_label_read(t->data->labels, &t->data->label_method, frames[i], &label));
         KS_TRY(ks_mem_to_host(t->ctx, H, r->H + i * n * n, (size_t)(n * n) * sizeof *H));
         for (int64_t k = 0; k < n * n; k++) error += fabs(H[k] - ref[k]);
-        sum->h_error += error / (double)(n * n);
-        sum->energy_error += fabs(E[i] - label.energy);
-        sum->n_label++;
+        sum[SUM_H_ERROR] += error / (double)(n * n);
+        sum[SUM_ENERGY_ERROR] += fabs(E[i] - label.energy);
+        sum[SUM_LABELS] += 1;
     }
 done:
     KS_FREE(H);
@@ -88,7 +97,7 @@ done:
 
 /* n frames of one composition, in the slots slot0...; built when they are not there yet. */
 static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64_t n, int64_t slot0, int build,
-                          ks_model *model, sums *sum) {
+                          ks_model *model, double *sum) {
     ks_status        st      = KS_OK;
     ks_valid_set    *v       = &t->valid;
     const ks_frames *f       = t->data->frames;
@@ -109,11 +118,11 @@ static ks_status run_pass(ks_trainer *t, int64_t s, const int64_t *frames, int64
     KS_TRY(ks_loss_terms_reset(t->ctx, t->eval_terms));
     KS_TRY(ks_loss_step(t->ctx, t->eval_loss, t->eval_refine, &batch, t->buf.H0, NULL, NULL, 1.0, NULL, t->eval_terms));
     KS_TRY(ks_mem_to_host(t->ctx, terms, t->eval_terms, sizeof terms));
-    sum->energy += terms[KS_TERM_ENERGY];
-    sum->n_frame += (int64_t)terms[KS_TERM_COUNTED];
-    sum->n_masked += n - (int64_t)terms[KS_TERM_COUNTED];
+    sum[SUM_ENERGY] += terms[KS_TERM_ENERGY];
+    sum[SUM_COUNTED] += terms[KS_TERM_COUNTED];
+    sum[SUM_MASKED] += (double)n - terms[KS_TERM_COUNTED];
     const double n_ao = (double)t->data->system[s]->n_ao;
-    sum->commutator += terms[KS_TERM_COMMUTATOR] / (n_ao * n_ao);
+    sum[SUM_COMMUTATOR] += terms[KS_TERM_COMMUTATOR] / (n_ao * n_ao);
     if (model && t->data->labels) {
         KS_TRY(ks_refine_fwd(t->ctx, t->eval_refine, &batch, t->buf.H0, 0, &result));
         KS_TRY(label_errors(t, &batch, frames, &result, sum));
@@ -122,10 +131,10 @@ done:
     return st;
 }
 
-static ks_status run_set(ks_trainer *t, ks_model *model, sums *sum) {
+static ks_status run_set(ks_trainer *t, ks_model *model, double *sum) {
     ks_status     st = KS_OK;
     ks_valid_set *v  = &t->valid;
-    *sum             = (sums){0};
+    memset(sum, 0, N_SUM * sizeof *sum);
     for (int64_t s = 0; s < v->n_system; s++) {
         const int64_t n = v->first[s + 1] - v->first[s];
         if (n == 0) continue;
@@ -138,6 +147,7 @@ static ks_status run_set(ks_trainer *t, ks_model *model, sums *sum) {
         }
     }
     v->is_built = 1; /* those that fit; compositions that do not are rebuilt each time anyway */
+    KS_TRY(ks_comm_host_sum(t->comm, "validation", N_SUM, sum));
 done:
     return st;
 }
@@ -146,25 +156,26 @@ ks_status ks_trainer_validate(ks_trainer *t, ks_valid_result *out, int *is_best)
     ks_status     st    = KS_OK;
     ks_valid_set *v     = &t->valid;
     const double  start = ks_wall_seconds();
-    sums          sum;
-    KS_CHECK(v->n_frame > 0, KS_ERR_ARG, "no validation frames");
+    double        sum[N_SUM];
+    KS_CHECK(v->n_total > 0, KS_ERR_ARG, "no validation frames");
     if (!v->has_no_network) {
-        KS_TRY(run_set(t, NULL, &sum));
-        v->energy_no_network = sum.n_frame ? sum.energy / (double)sum.n_frame : NAN;
+        KS_TRY(run_set(t, NULL, sum));
+        v->energy_no_network = sum[SUM_COUNTED] > 0 ? sum[SUM_ENERGY] / sum[SUM_COUNTED] : NAN;
         v->has_no_network    = 1;
     }
-    KS_TRY(run_set(t, t->model, &sum));
-    const double n = (double)sum.n_frame, n_label = (double)sum.n_label;
-    *out = (ks_valid_result){.n_frame           = v->n_frame,
-                             .n_masked          = sum.n_masked,
-                             .energy            = sum.n_frame ? sum.energy / n : NAN,
-                             .energy_no_network = v->energy_no_network,
-                             .commutator_rms    = sum.n_frame ? sqrt(sum.commutator / n) : NAN,
-                             .energy_mae        = sum.n_label ? sum.energy_error / n_label : NAN,
-                             .h_mae             = sum.n_label ? sum.h_error / n_label : NAN,
-                             .seconds           = ks_wall_seconds() - start};
+    KS_TRY(run_set(t, t->model, sum));
+    const double n       = sum[SUM_COUNTED] > 0 ? sum[SUM_COUNTED] : NAN,
+                 n_label = sum[SUM_LABELS] > 0 ? sum[SUM_LABELS] : NAN;
+    *out                 = (ks_valid_result){.n_frame           = v->n_total,
+                                             .n_masked          = (int64_t)sum[SUM_MASKED],
+                                             .energy            = sum[SUM_ENERGY] / n,
+                                             .energy_no_network = v->energy_no_network,
+                                             .commutator_rms    = sqrt(sum[SUM_COMMUTATOR] / n),
+                                             .energy_mae        = sum[SUM_ENERGY_ERROR] / n_label,
+                                             .h_mae             = sum[SUM_H_ERROR] / n_label,
+                                             .seconds           = ks_wall_seconds() - start};
     /* An energy over fewer frames is not comparable: such a model is never the best. */
-    *is_best = sum.n_masked == 0 && (t->best_step < 0 || out->energy < t->best_energy);
+    *is_best = out->n_masked == 0 && (t->best_step < 0 || out->energy < t->best_energy);
     if (*is_best) {
         t->best_energy = out->energy;
         t->best_step   = t->step;

@@ -80,34 +80,33 @@ static int64_t pool_that_fits(int64_t fits, int64_t batch, int64_t n_rank, int64
 }
 
 void ks_plan_settle(ks_train_plan *p, int64_t batch, int64_t n_train, int64_t pool, int64_t micro_batch) {
-    p->pool        = at_most(pool, n_train);
-    p->pool_share  = ks_pool_share(p->pool, batch, p->n_rank);
-    p->is_resident = p->pool == n_train;
-    p->share       = (batch + p->n_rank - 1) / p->n_rank;
+    p->pool         = at_most(pool, n_train);
+    p->pool_share   = ks_pool_share(p->pool, batch, p->n_rank);
+    p->is_resident  = p->pool == n_train;
+    p->share        = (batch + p->n_rank - 1) / p->n_rank;
     const int64_t m = at_least(1, at_most(micro_batch, p->share));
     p->n_pass       = (p->share + m - 1) / m;
-    p->micro_batch = (p->share + p->n_pass - 1) / p->n_pass;
-    p->total_bytes = p->param_bytes + p->micro_batch * (p->activation_bytes + p->work_bytes) +
+    p->micro_batch  = (p->share + p->n_pass - 1) / p->n_pass;
+    p->total_bytes  = p->param_bytes + p->micro_batch * (p->activation_bytes + p->work_bytes) +
                      (p->pool_share + p->valid_pool) * p->slot_bytes;
 }
 
 ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *c, const ks_run_data *d, ks_model *model,
                              ks_train_plan *plan) {
-    ks_status     st    = KS_OK;
-    const int64_t batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
-    const int64_t n_rank  = ks_comm_size(comm);
-    ks_params    *params  = ks_model_params(model);
-    const int64_t array   = ks_params_total(params) * (int64_t)ks_params_elem_bytes(params);
-    ks_train_plan p       = {.budget_bytes = budget_bytes(ctx, comm, c), .n_rank = n_rank};
-    int64_t       n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
+    ks_status                st    = KS_OK;
+    const int64_t            batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
+    const int64_t            n_rank  = ks_comm_size(comm);
+    ks_params               *params  = ks_model_params(model);
+    const ks_reducer_options reduce  = ks_reducer_options_of(c);
+    ks_train_plan            p       = {.budget_bytes = budget_bytes(ctx, comm, c), .n_rank = n_rank};
+    int64_t                  n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
     KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",
              (long long)batch, (long long)n_train);
     KS_CHECK(n_rank <= batch, KS_ERR_CONFIG,
              "train.batch = %lld frames cannot be shared out over %lld ranks: a larger batch, or fewer ranks",
              (long long)batch, (long long)n_rank);
-    n_valid = c->valid.every == 0 ? 0 : (n_valid + n_rank - 1) / n_rank; /* of a rank */
-    /* weights, gradients, two moments */
-    p.param_bytes = 2 * array + 2 * (c->comm.shard_moments ? array / n_rank : array);
+    n_valid       = c->valid.every == 0 ? 0 : (n_valid + n_rank - 1) / n_rank; /* of a rank */
+    p.param_bytes = ks_reducer_param_bytes(params, comm, &reduce);
     KS_TRY(largest_frame(ctx, c, d, model, &p));
     KS_TRY(agree(comm, &p));
 

@@ -277,20 +277,22 @@ static ks_status make_pool(ks_trainer *t) {
                           t->data->split->index[KS_PART_TRAIN], &opt, &t->pool);
 }
 
-static ks_status make_reducer(ks_trainer *t) {
-    const ks_config         *c   = t->config;
-    const ks_reducer_options opt = {.bucket_bytes = (int64_t)(c->comm.bucket_mib * 1048576),
-                                    .wire_bf16    = c->comm.wire,
-                                    .shard        = c->comm.shard_moments};
-    return ks_reducer_create(t->ctx, t->comm, ks_model_params(t->model), &opt, &t->reducer);
+/* 0: the sums over the ranks are made on the host, which no recording could do again. */
+static int only_queues(const ks_comm *comm) { return !comm || !strcmp(ks_comm_transport(comm), "nccl"); }
+
+ks_reducer_options ks_reducer_options_of(const ks_config *c) {
+    return (ks_reducer_options){.bucket_bytes = (int64_t)(c->comm.bucket_mib * 1048576),
+                                .wire_bf16    = c->comm.wire,
+                                .shard        = c->comm.shard_moments};
 }
 
 ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
                             ks_trainer **out) {
-    ks_status             st    = KS_OK;
-    ks_trainer           *t     = NULL;
-    ks_model_options      model = config->model.options;
-    const ks_loss_weights both  = {.energy = 1, .commutator = 1};
+    ks_status                st     = KS_OK;
+    ks_trainer              *t      = NULL;
+    ks_model_options         model  = config->model.options;
+    const ks_loss_weights    both   = {.energy = 1, .commutator = 1};
+    const ks_reducer_options reduce = ks_reducer_options_of(config);
     KS_TRY(KS_ZNEW(t, 1));
     t->ctx = ctx, t->comm = comm, t->config = config, t->data = data, t->best_step = -1;
     KS_TRY(ks_comm_check_equal(comm, "the geometries of data.file and their split", data->hash));
@@ -303,13 +305,13 @@ ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
     KS_TRY(ks_loss_create(ctx, &config->loss, &t->loss));
     KS_TRY(ks_refine_create(ctx, &config->eval_refine, &t->eval_refine));
     KS_TRY(ks_loss_create(ctx, &both, &t->eval_loss));
-    KS_TRY(make_reducer(t));
+    KS_TRY(ks_reducer_create(ctx, comm, ks_model_params(t->model), &reduce, &t->reducer));
     KS_TRY(make_pool(t));
     KS_TRY(ks_mem_alloc(ctx, KS_BLOCK_N * sizeof(double), (void **)&t->block));
     KS_TRY(ks_mem_alloc(ctx, KS_TERM_N * sizeof(double), (void **)&t->eval_terms));
     for (int k = 0; k < KS_FLIGHT_MAX; k++)
         KS_TRY(ks_fetch_create(ctx, KS_BLOCK_FETCH * sizeof(double), &t->flight[k].fetch));
-    if (config->device.graphs && ks_ctx_has_graphs(ctx) && ks_comm_is_queued(comm))
+    if (config->device.graphs && ks_ctx_has_graphs(ctx) && only_queues(comm))
         KS_TRY(ks_recorder_create(ctx, &t->recorder));
     if (t->plan.valid_pool)
         KS_TRY(ks_valid_set_create(ctx, comm, config, data, &t->method, t->plan.valid_pool, &t->valid));
@@ -351,9 +353,12 @@ ks_status ks_trainer_load(ks_trainer *t, const char *dir) {
     const int      is_first = ks_comm_rank(t->comm) == 0;
     const int64_t  batch    = t->config->train.batch;
     int64_t        pool     = t->plan.pool;
+    ks_moments     moments  = {0};
     ks_train_state state    = {.best_step = -1};
     KS_CHECK(t->step == 0, KS_ERR_ARG, "a checkpoint is loaded before the first step");
-    KS_TRY(ks_checkpoint_load_state(t->ctx, dir, t->model, NULL, &state));
+    KS_TRY(ks_reducer_moments_room(t->reducer, &moments));
+    KS_TRY(ks_checkpoint_load_state(t->ctx, dir, t->model, &moments, &state));
+    KS_TRY(ks_reducer_set_moments(t->reducer, &moments));
     KS_CHECK(state.data_hash == t->data->hash, KS_ERR_DATA,
              "%s was trained on other geometries or another split than %s: --resume=never starts anew", dir,
              t->config->data.file);
@@ -381,6 +386,7 @@ ks_status ks_trainer_load(ks_trainer *t, const char *dir) {
     t->best_step   = state.best_step;
     t->best_energy = state.best_energy;
 done:
+    ks_moments_clear(&moments);
     ks_train_state_clear(&state);
     return st;
 }
@@ -396,22 +402,26 @@ done:
 }
 
 ks_status ks_trainer_save(ks_trainer *t, const char *ckpt_dir, const char *config_text, const char *command) {
-    ks_status      st    = KS_OK;
-    ks_train_state state = {.step        = t->step,
-                            .samples     = t->samples,
-                            .best_step   = t->best_step,
-                            .best_energy = t->best_energy,
-                            .data_hash   = t->data->hash,
-                            .micro_batch = t->plan.micro_batch,
-                            .pool_size   = t->plan.pool,
-                            .n_word      = ks_pool_n_word(t->pool)};
+    ks_status      st      = KS_OK;
+    ks_train_state state   = {.step        = t->step,
+                              .samples     = t->samples,
+                              .best_step   = t->best_step,
+                              .best_energy = t->best_energy,
+                              .data_hash   = t->data->hash,
+                              .micro_batch = t->plan.micro_batch,
+                              .pool_size   = t->plan.pool,
+                              .n_word      = ks_pool_n_word(t->pool)};
+    ks_moments     moments = {0};
     KS_CHECK(t->n_flight == 0, KS_ERR_ARG, "checkpoint of step %lld while %d steps are on their way",
              (long long)t->step, t->n_flight);
     KS_TRY(ks_trainer_check_weights(t));
+    KS_TRY(ks_reducer_gather_moments(t->reducer, &moments));
+    if (ks_comm_rank(t->comm) != 0) goto done;
     KS_TRY(KS_NEW(state.word, state.n_word));
     ks_pool_save(t->pool, state.word);
-    KS_TRY(ks_checkpoint_save(t->ctx, ckpt_dir, config_text, command, t->model, NULL, &state));
+    KS_TRY(ks_checkpoint_save(t->ctx, ckpt_dir, config_text, command, t->model, &moments, &state));
 done:
+    ks_moments_clear(&moments);
     ks_train_state_clear(&state);
     return st;
 }

@@ -100,6 +100,8 @@ KS_NODISCARD ks_status ks_valid_set_create(ks_ctx *ctx, const ks_comm *comm, con
                                            ks_valid_set *set);
 void                   ks_valid_set_release(ks_valid_set *set);
 
+ks_reducer_options ks_reducer_options_of(const ks_config *config);
+
 /* Pool and passes of a plan (wanted sizes, cut to what there is), and what follows from them. */
 void ks_plan_settle(ks_train_plan *plan, int64_t batch, int64_t n_train, int64_t pool, int64_t micro_batch);
 

@@ -65,54 +65,125 @@ static ks_step_result steps(rig *r, int n) {
 
 /* ---- pool ---- */
 
+enum { MAX_RANK = 5, MAX_BATCH = 16, MAX_WORD = 512 };
+
+typedef struct pools { /* of all ranks of a run, in one process */
+    int64_t  n, batch;
+    ks_pool *rank[MAX_RANK];
+    int64_t  built, built_own; /* in the last step: as every rank says, and counted by tensors */
+    int64_t  frame[MAX_BATCH]; /* of the last step, in rank order */
+    int64_t  n_pass;           /* of all ranks together */
+    int64_t  most, least;      /* frames of a rank */
+} pools;
+
+static void pools_open(pools *p, ks_ctx *ctx, const ks_run_data *data, int64_t n_rank, int64_t n_entry, int64_t batch,
+                       int64_t micro_batch, int64_t reuse) {
+    ks_method method;
+    ks_config c;
+    memset(p, 0, sizeof *p);
+    T_OK(ks_config_defaults(&c));
+    snprintf(c.method.xc, sizeof c.method.xc, "lda");
+    T_OK(ks_config_method(&c, &method));
+    p->n = n_rank, p->batch = batch;
+    for (int64_t r = 0; r < n_rank; r++) {
+        const ks_pool_options opt = {n_entry,     batch, reuse, batch * r / n_rank, batch * (r + 1) / n_rank,
+                                     micro_batch, 42};
+        T_OK(ks_pool_create(ctx, data, &method, data->split->n[KS_PART_TRAIN], data->split->index[KS_PART_TRAIN], &opt,
+                            &p->rank[r]));
+    }
+}
+static void pools_close(pools *p) {
+    for (int64_t r = 0; r < p->n; r++) ks_pool_destroy(&p->rank[r]);
+}
+
+/* Draws a batch on all ranks. Every rank holds its own frames' geometries and no others. */
+static void pools_next(pools *p, const ks_run_data *data) {
+    int64_t n = 0, built = 0;
+    p->n_pass = p->most = 0;
+    p->least            = p->batch;
+    for (int64_t r = 0; r < p->n; r++) {
+        int64_t own = 0, first = n;
+        T_OK(ks_pool_next(p->rank[r], &built));
+        T_CHECK(r == 0 || built == p->built, "rank %lld counts %lld new geometries, rank 0 %lld", (long long)r,
+                (long long)built, (long long)p->built);
+        p->built = built;
+        p->n_pass += ks_pool_n_pass(p->rank[r]);
+        for (int64_t q = 0; q < ks_pool_n_pass(p->rank[r]); q++) {
+            const int64_t  *frames = NULL;
+            const ks_batch *pass   = ks_pool_pass(p->rank[r], q, &frames);
+            for (int64_t s = 0, at = 0; s < pass->n_segment; s++)
+                for (int64_t i = 0; i < pass->segment[s].n_frame; i++, at++) {
+                    const ks_segment *g      = &pass->segment[s];
+                    const int64_t     atoms3 = 3 * g->tensors->sys->n_atom;
+                    T_CHECK(n < p->batch, "more frames than the batch has");
+                    p->frame[n++] = frames[at];
+                    T_CHECK(g->tensors->sys == data->system[data->frame_system[frames[at]]], "frame %lld: composition",
+                            (long long)frames[at]);
+                    T_CHECK(!memcmp(g->tensors->pos + g->slot[i] * atoms3,
+                                    data->frames->pos + 3 * data->frames->atom_off[frames[at]],
+                                    (size_t)atoms3 * sizeof(double)),
+                            "frame %lld: another geometry in its slot", (long long)frames[at]);
+                }
+        }
+        own      = n - first;
+        p->most  = own > p->most ? own : p->most;
+        p->least = own < p->least ? own : p->least;
+    }
+    T_CHECK(n == p->batch, "%lld of %lld frames", (long long)n, (long long)p->batch);
+}
+static void pools_done(pools *p) {
+    for (int64_t r = 0; r < p->n; r++) ks_pool_done(p->rank[r]);
+}
+/* All ranks keep the same record. */
+static int64_t pools_save(const pools *p, int64_t *word) {
+    int64_t other[MAX_WORD];
+    T_CHECK(ks_pool_n_word(p->rank[0]) <= MAX_WORD, "record");
+    ks_pool_save(p->rank[0], word);
+    for (int64_t r = 1; r < p->n; r++) {
+        ks_pool_save(p->rank[r], other);
+        T_CHECK(!memcmp(word, other, (size_t)ks_pool_n_word(p->rank[0]) * sizeof *word), "record of rank %lld",
+                (long long)r);
+    }
+    return ks_pool_n_word(p->rank[0]);
+}
+
+static int ascending(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void open_data(const char *file, const char *sizes, ks_run_data **data) {
+    static ks_config c;
+    t_config(&c, file, sizes, 0, NULL);
+    T_OK(ks_run_data_open(&c, data));
+}
+
+/* Which frames are visited how often, and what is built. */
 static void test_pool(void) {
     enum { ENTRIES = 12, BATCH = 4, REUSE = 3, STEPS = 120, FRAMES = 30 };
-    ks_config       c;
-    ks_run_data    *data = NULL;
-    ks_ctx         *ctx  = make_ctx(1);
-    ks_pool        *p = NULL, *q = NULL;
-    ks_method       method;
-    ks_pool_options opt   = {ENTRIES, BATCH, 3, REUSE, 42};
-    int64_t         built = 0, total = 0, visits[64] = {0}, word[256], back[256];
-    int             repeated = 0, different = 0, most_built = 0;
-    t_config(&c, "water.xyz", "[30, 2, 2]", 0, NULL);
-    T_OK(ks_run_data_open(&c, &data));
-    T_OK(ks_config_method(&c, &method));
-    T_OK(ks_pool_create(ctx, data, &method, FRAMES, data->split->index[KS_PART_TRAIN], &opt, &p));
-    T_CHECK(ks_pool_n_pass(p) == 2, "%lld passes", (long long)ks_pool_n_pass(p));
+    ks_run_data *data = NULL;
+    ks_ctx      *ctx  = make_ctx(1);
+    pools        p;
+    int64_t      total = 0, visits[FRAMES] = {0}, balance[FRAMES] = {0}, word[MAX_WORD];
+    int          repeated = 0, most_built = 0;
+    open_data("water.xyz", "[30, 2, 2]", &data);
+    pools_open(&p, ctx, data, 1, ENTRIES, BATCH, 3, REUSE);
+    T_CHECK(ks_pool_n_pass(p.rank[0]) == 2, "%lld passes", (long long)ks_pool_n_pass(p.rank[0]));
+    pools_save(&p, word); /* behind the head and one composition: frame and visits of each entry */
+    for (int e = 0; e < ENTRIES; e++) balance[word[7 + 2 * e]] += word[8 + 2 * e];
     for (int s = 0; s < STEPS; s++) {
-        const int64_t *frames = NULL;
-        int64_t        n      = 0;
-        if (s == 50) { /* a second pool takes over the record */
-            T_CHECK(ks_pool_n_word(p) < 256, "record");
-            ks_pool_save(p, word);
-            T_OK(ks_pool_create(ctx, data, &method, FRAMES, data->split->index[KS_PART_TRAIN], &opt, &q));
-            T_OK(ks_pool_load(q, ks_pool_n_word(p), word));
-            ks_pool_save(q, back);
-            T_CHECK(!memcmp(word, back, (size_t)ks_pool_n_word(p) * sizeof word[0]), "record changes through a load");
-        }
-        T_OK(ks_pool_next(p, &built));
-        total += built;
-        if (s >= ENTRIES / BATCH && built > most_built)
-            most_built = (int)built; /* the first sweep builds what it meets */
-        const ks_batch *pass = ks_pool_pass(p, 0, &frames);
-        n                    = ks_batch_n_frame(pass) + ks_batch_n_frame(ks_pool_pass(p, 1, NULL));
-        repeated += n != BATCH;
+        pools_next(&p, data);
+        total += p.built;
+        if (s >= ENTRIES / BATCH && p.built > most_built)
+            most_built = (int)p.built; /* the first sweep builds what it meets */
         for (int i = 0; i < BATCH; i++) {
-            visits[frames[i]]++;
-            for (int j = 0; j < i; j++) repeated += frames[i] == frames[j];
+            const int64_t f = p.frame[i];
+            for (int j = 0; j < i; j++) repeated += f == p.frame[j];
+            visits[f]++;
         }
-        if (q) {
-            const int64_t *other = NULL;
-            T_OK(ks_pool_next(q, &built));
-            (void)ks_pool_pass(q, 0, &other);
-            different += memcmp(other, frames, BATCH * sizeof other[0]) != 0;
-            ks_pool_done(q);
-        }
-        ks_pool_done(p);
+        pools_done(&p);
     }
-    T_CHECK(repeated == 0, "a frame twice in a batch, or a batch of another size");
-    T_CHECK(different == 0, "%d batches differ after a load", different);
+    T_CHECK(repeated == 0, "a frame twice in a batch");
     /* every step replaces batch / reuse frames in the mean, the first pool apart */
     T_CHECK(labs((long)total - (STEPS * BATCH / REUSE + ENTRIES / 2)) <= ENTRIES, "%lld geometries built",
             (long long)total);
@@ -120,11 +191,121 @@ static void test_pool(void) {
     /* 480 visits over 30 frames are 16 each; a walk of 3 visits at a time stays near */
     for (int f = 0; f < FRAMES; f++)
         T_CHECK(visits[f] >= 10 && visits[f] <= 22, "frame %d visited %lld times", f, (long long)visits[f]);
-    word[4 + 1] = 1000000; /* the first entry's frame */
-    T_ERR(ks_pool_load(q, ks_pool_n_word(p), word), KS_ERR_DATA);
-    T_ERR(ks_pool_load(q, 3, word), KS_ERR_DATA);
-    ks_pool_destroy(&p);
-    ks_pool_destroy(&q);
+    /* whoever has left has been visited exactly REUSE times in each of its stays */
+    pools_save(&p, word);
+    for (int e = 0; e < ENTRIES; e++) balance[word[7 + 2 * e]] -= word[8 + 2 * e];
+    for (int f = 0; f < FRAMES; f++)
+        T_CHECK((visits[f] + balance[f]) % REUSE == 0, "frame %d: %lld visits in stays of %d", f,
+                (long long)(visits[f] + balance[f]), REUSE);
+
+    /* records that are refused: a frame that is not there, too short, the first version, another batch */
+    const int64_t n = pools_save(&p, word);
+    word[7]         = 1000000; /* the first entry's frame */
+    T_ERR(ks_pool_load(p.rank[0], n, word), KS_ERR_DATA);
+    T_ERR(ks_pool_load(p.rank[0], 3, word), KS_ERR_DATA);
+    word[0] = ENTRIES;
+    T_CHECK(ks_pool_is_like(p.rank[0], n, word), "an old record is for load to refuse");
+    T_ERR(ks_pool_load(p.rank[0], n, word), KS_ERR_DATA);
+    T_CHECK(strstr(ks_error_message(), "an earlier version"), "%s", ks_error_message());
+    pools_save(&p, word);
+    word[2] = BATCH + 1;
+    T_CHECK(!ks_pool_is_like(p.rank[0], n, word), "another batch is another pool");
+    T_ERR(ks_pool_load(p.rank[0], n, word), KS_ERR_DATA);
+    pools_close(&p);
+    ks_run_data_close(&data);
+    ks_ctx_destroy(&ctx);
+}
+
+/* A resident pool whose size the batch does not divide: a sweep leaves out the same number of frames each time, but not
+ * the same frames. */
+static void test_pool_resident(void) {
+    enum { FRAMES = 14, BATCH = 4, SWEEPS = 40, STEPS = 3 * SWEEPS };
+    ks_run_data *data = NULL;
+    ks_ctx      *ctx  = make_ctx(1);
+    pools        p;
+    int64_t      visits[FRAMES] = {0}, total = 0;
+    open_data("water.xyz", "[14, 2, 2]", &data);
+    pools_open(&p, ctx, data, 2, FRAMES, BATCH, 4, 5);
+    for (int s = 0; s < STEPS; s++) {
+        int64_t before[FRAMES];
+        memcpy(before, visits, sizeof before);
+        pools_next(&p, data);
+        total += p.built;
+        for (int i = 0; i < BATCH; i++) visits[p.frame[i]]++;
+        for (int f = 0; f < FRAMES; f++) T_CHECK(visits[f] <= s / 3 + 1, "frame %d twice in a sweep", f);
+        pools_done(&p);
+    }
+    T_CHECK(total == FRAMES, "%lld geometries built, each once meant", (long long)total);
+    /* lanes of 4, 4, 3 and 3: 8 frames sit out every fourth sweep in the mean, 10 times of 40, deviation 2.7 */
+    for (int f = 0; f < FRAMES; f++)
+        T_CHECK(visits[f] >= 40 - 22 && visits[f] <= 40, "frame %d visited %lld times", f, (long long)visits[f]);
+    pools_close(&p);
+    ks_run_data_close(&data);
+    ks_ctx_destroy(&ctx);
+}
+
+/* The same frames in every step on any number of ranks, whatever the passes, and after a record went from one number of
+ * ranks to another. */
+static void test_pool_ranks(const char *file, const char *sizes, int64_t n_entry, int64_t batch, int64_t reuse) {
+    enum { STEPS = 40 };
+    ks_run_data *data = NULL;
+    ks_ctx      *ctx  = make_ctx(1);
+    pools        one, p[MAX_RANK + 1], taken;
+    int64_t      word[MAX_WORD], want[MAX_BATCH], have[MAX_BATCH], total[MAX_RANK + 1] = {0}, n_word;
+    int          different = 0, lost = 0;
+    open_data(file, sizes, &data);
+    pools_open(&one, ctx, data, 1, n_entry, batch, batch, reuse);
+    for (int64_t n = 2; n <= MAX_RANK; n++) pools_open(&p[n], ctx, data, n, n_entry, batch, 1 + n % 2, reuse);
+    for (int s = 0; s < STEPS; s++) {
+        pools_next(&one, data);
+        memcpy(want, one.frame, sizeof want);
+        qsort(want, (size_t)batch, sizeof *want, ascending);
+        for (int64_t n = 2; n <= MAX_RANK; n++) {
+            pools_next(&p[n], data);
+            T_CHECK(p[n].most - p[n].least <= 1, "shares of %lld and %lld frames", (long long)p[n].least,
+                    (long long)p[n].most);
+            T_CHECK(p[n].built == one.built, "%lld and %lld geometries built", (long long)p[n].built,
+                    (long long)one.built);
+            total[n] += p[n].n_pass;
+            memcpy(have, p[n].frame, sizeof have);
+            qsort(have, (size_t)batch, sizeof *have, ascending);
+            different += memcmp(want, have, (size_t)batch * sizeof *have) != 0;
+            pools_done(&p[n]);
+        }
+        pools_done(&one);
+        if (s % 13 != 12) continue;
+        /* from 1 to 3, from 3 to 2, from 2 to 4 ranks ... */
+        const int64_t from = s % 2 ? 3 : 2, to = s % 2 ? 2 : 4;
+        n_word = pools_save(&p[from], word);
+        pools_open(&taken, ctx, data, to, n_entry, batch, 2, reuse);
+        for (int64_t r = 0; r < to; r++) T_OK(ks_pool_load(taken.rank[r], n_word, word));
+        int64_t again[MAX_WORD];
+        T_CHECK(pools_save(&taken, again) == n_word && !memcmp(word, again, (size_t)n_word * sizeof *word),
+                "a record changes through a load");
+        for (int k = 0; k < 3; k++) { /* beside a fresh pool on one rank that has loaded the same */
+            pools single;
+            if (k == 0) pools_next(&taken, data), lost += taken.built == 0;
+            pools_open(&single, ctx, data, 1, n_entry, batch, 3, reuse);
+            T_OK(ks_pool_load(single.rank[0], n_word, word));
+            pools_next(&single, data);
+            memcpy(want, single.frame, sizeof want);
+            memcpy(have, taken.frame, sizeof have);
+            qsort(want, (size_t)batch, sizeof *want, ascending);
+            qsort(have, (size_t)batch, sizeof *have, ascending);
+            different += memcmp(want, have, (size_t)batch * sizeof *have) != 0;
+            pools_done(&taken);
+            n_word = pools_save(&taken, word);
+            pools_close(&single);
+            pools_next(&taken, data);
+        }
+        pools_close(&taken);
+    }
+    T_CHECK(different == 0, "%s: %d batches differ between numbers of ranks", file, different);
+    T_CHECK(lost == 0, "%d pools were taken over without building anything", lost);
+    for (int64_t n = 2; n <= MAX_RANK; n++)
+        T_CHECK(total[n] >= STEPS * n, "%lld passes on %lld ranks", (long long)total[n], (long long)n);
+    for (int64_t n = 2; n <= MAX_RANK; n++) pools_close(&p[n]);
+    pools_close(&one);
     ks_run_data_close(&data);
     ks_ctx_destroy(&ctx);
 }
@@ -297,10 +478,16 @@ static void test_small_memory(void) {
 }
 
 int main(void) {
-    double single = 0, half = 0;
+    const double length[] = {0.7, 0.75, 0.8, 0.72, 0.77};
+    double       single = 0, half = 0;
     t_make_dir();
     t_write_xyz("water.xyz", 34, 0, NULL);
     test_pool();
+    test_pool_resident();
+    test_pool_ranks("water.xyz", "[30, 2, 2]", 13, 6, 3);
+    test_pool_ranks("water.xyz", "[20, 2, 2]", 20, 5, 2); /* resident */
+    t_write_xyz("both.xyz", 12, 5, length);
+    test_pool_ranks("both.xyz", "[17, 0, 0]", 11, 5, 2); /* hydrogen on some of the ranks only */
     test_repeatable();
     test_masked();
     test_mixture();

@@ -124,6 +124,54 @@ static void test_round_trip(void) {
     ks_model_destroy(&b);
 }
 
+/* Moments that the registry does not hold: the same file as from a registry that does. */
+static void test_moments(void) {
+    ks_model      *a = make_model(1), *b = make_model(1);
+    ks_params     *p = ks_model_params(a), *q = ks_model_params(b);
+    ks_train_state s = make_state(7);
+    ks_moments     m = {0}, none = {0};
+    char           path[512];
+    const int64_t  n      = ks_params_total(p);
+    int64_t        differ = 0;
+    path_in(path, "step_00000007");
+    fill(a, 0.75);
+    T_OK(ks_host_zalloc(n, sizeof(float), &m.m));
+    T_OK(ks_host_zalloc(n, sizeof(float), &m.v));
+    memcpy(m.m, ks_params_flat(p, 'm'), (size_t)n * sizeof(float));
+    memcpy(m.v, ks_params_flat(p, 'v'), (size_t)n * sizeof(float));
+    T_OK(ks_params_shard(p, 32)); /* the others are somewhere else */
+    T_ERR(ks_checkpoint_save(g_ctx, t_dir, g_text, "test", a, NULL, &s), KS_ERR_ARG);
+    T_ERR(ks_checkpoint_save(g_ctx, t_dir, g_text, "test", a, &none, &s), KS_ERR_ARG);
+    T_OK(ks_checkpoint_save(g_ctx, t_dir, g_text, "test", a, &m, &s));
+    T_ERR(ks_checkpoint_load_state(g_ctx, path, a, NULL, &s), KS_ERR_ARG);
+    T_OK(ks_checkpoint_load_state(g_ctx, path, b, NULL, &s)); /* into a registry */
+    T_CHECK(is_same(a, b, "p"), "weights");
+    for (int64_t k = 0; k < ks_params_count(q); k++) {
+        const ks_param *t     = ks_params_get(q, k);
+        const size_t    bytes = (size_t)t->size * sizeof(float);
+        differ += memcmp((float *)m.m + t->offset, (float *)ks_params_flat(q, 'm') + t->offset, bytes) != 0;
+        differ += memcmp((float *)m.v + t->offset, (float *)ks_params_flat(q, 'v') + t->offset, bytes) != 0;
+        memset((float *)m.m + t->offset, 0, bytes);
+        memset((float *)m.v + t->offset, 0, bytes);
+    }
+    T_CHECK(differ == 0, "moments of %lld tensors", (long long)differ);
+    T_OK(ks_checkpoint_load_state(g_ctx, path, a, &m, &s)); /* into host memory */
+    for (int64_t k = 0; k < ks_params_count(q); k++) {
+        const ks_param *t     = ks_params_get(q, k);
+        const size_t    bytes = (size_t)t->size * sizeof(float);
+        differ += memcmp((float *)m.m + t->offset, (float *)ks_params_flat(q, 'm') + t->offset, bytes) != 0;
+        differ += memcmp((float *)m.v + t->offset, (float *)ks_params_flat(q, 'v') + t->offset, bytes) != 0;
+    }
+    T_CHECK(differ == 0 && s.step == 7, "moments of %lld tensors", (long long)differ);
+    shell("rm -r step_0000000*");
+    ks_moments_clear(&m);
+    T_CHECK(!m.m && !m.v, "cleared");
+    ks_moments_clear(NULL);
+    ks_train_state_clear(&s);
+    ks_model_destroy(&a);
+    ks_model_destroy(&b);
+}
+
 static void test_rotation(void) {
     ks_model *m     = make_model(1);
     int64_t  *steps = NULL, n           = 0;
@@ -269,6 +317,7 @@ int main(void) {
     T_OK(ks_config_dump(&g_config, &g_text));
     T_OK(ks_ctx_create(&opt, &g_ctx));
     test_round_trip();
+    test_moments();
     test_rotation();
     test_strict();
     test_damage();

@@ -102,7 +102,7 @@ static ks_status piece_reduce(tcp *t, reduce_op op, ks_comm_type type, int64_t n
         t->source[r] = y;
     }
     if (op == OP_MIN) ks_ordered_min(n, t->comm->size, t->source, x);
-    else ks_ordered_sum(type, n, t->comm->size, t->source, x, ks_ctx_threads(t->ctx));
+    else ks_ordered_sum(type, n, t->comm->size, t->source, x, 1); /* of little use on a piece */
 done:
     return st;
 }

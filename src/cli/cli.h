@@ -11,16 +11,17 @@
 
 /* The verb table: X(name, function suffix, one line). */
 #define KS_VERBS(X)                                                                                                    \
-    X(train, train, "train a network from a config, or go on where it was interrupted")                                \
-    X(check, check, "parse a config, resolve it, plan memory; touch nothing")                                          \
-    X(data, data, "data files: convert, info, split, label, verify")                                                   \
-    X(eval, eval, "all metrics of a trained network, beside those without it")                                         \
-    X(predict, predict, "Hamiltonians, densities and energies of new geometries")                                      \
-    X(scf, scf, "converged SCF of each frame of a geometry file")                                                      \
-    X(gradcheck, gradcheck, "adjoints of a training step against finite differences")                                  \
-    X(bench, bench, "times of operations, SCF and training step")                                                      \
-    X(info, info, "what is in a checkpoint, data set, result or geometry file")                                        \
-    X(doctor, doctor, "what this machine has")                                                                         \
+    X("train", train, "train a network from a config, or go on where it was interrupted")                              \
+    X("check", check, "parse a config, resolve it, plan memory; touch nothing")                                        \
+    X("data", data, "data files: convert, info, split, label, verify")                                                 \
+    X("eval", eval, "all metrics of a trained network, beside those without it")                                       \
+    X("predict", predict, "Hamiltonians, densities and energies of new geometries")                                    \
+    X("scf", scf, "converged SCF of each frame of a geometry file")                                                    \
+    X("gradcheck", gradcheck, "adjoints of a training step against finite differences")                                \
+    X("bench", bench, "times of operations, SCF and training step")                                                    \
+    X("info", info, "what is in a checkpoint, data set, result or geometry file")                                      \
+    X("cluster-script", cluster_script, "a batch script: several GPUs, several nodes, requeued")                       \
+    X("doctor", doctor, "what this machine has")                                                                       \
     /* end */
 
 enum {

@@ -12,7 +12,7 @@ typedef struct verb {
 } verb;
 
 static const verb g_verb[] = {
-#define X(name, suffix, line) {#name, line, ks_cmd_##suffix},
+#define X(name, suffix, line) {name, line, ks_cmd_##suffix},
     KS_VERBS(X)
 #undef X
 };
@@ -23,7 +23,7 @@ static void print_overview(FILE *out) {
             "ksgrad %s -- differentiable Kohn-Sham DFT, and networks trained through it\n\n"
             "Usage: ksgrad VERB [arguments] [options]\n\n",
             ks_version());
-    for (int i = 0; i < N_VERB; i++) fprintf(out, "  %-10s %s\n", g_verb[i].name, g_verb[i].line);
+    for (int i = 0; i < N_VERB; i++) fprintf(out, "  %-15s %s\n", g_verb[i].name, g_verb[i].line);
     fprintf(out, "\n'ksgrad VERB --help' shows a verb's options and an example; 'ksgrad --version' the build.\n");
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "comm/nodelist.h"
+#include "comm/transport.h"
 #include "core/text.h"
 #include "ksgrad/comm.h"
 
@@ -162,17 +163,17 @@ static ks_status set_mpi_address(ks_launch *l) {
         KS_TRY(set_address(l, "loopback", "127.0.0.1", 9));
     } else {
 #ifdef KS_MPI
-        l->address[0] = '\0';
-        l->port = l->n_port = 0;
-        (void)nodes;
-#else
+        if (ks_mpi_is_launcher()) {
+            l->port = l->n_port = 0;
+            return KS_OK;
+        }
+#endif
         KS_CHECK(
             var(nodes), KS_ERR_CONFIG,
             "%s: %d ranks on several hosts, and nothing says where rank 0 is: add --rendezvous host:port of its host, "
             "or set MASTER_ADDR on all ranks",
             ks_launcher_name(l->launcher), l->size);
         KS_TRY(set_first_node(l, nodes));
-#endif
     }
 done:
     return st;

@@ -474,5 +474,5 @@ int main(void) {
     check_several_hosts();
     check_prints();
     printf("%zu environments, %zu node lists\n", sizeof g_env / sizeof g_env[0], sizeof g_list / sizeof g_list[0]);
-    return t_done("launch", 1136);
+    return t_done("launch", 1130);
 }

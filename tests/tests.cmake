@@ -78,6 +78,7 @@ foreach(src IN LISTS KS_E2E_TESTS)
   string(REGEX REPLACE "^test_" "" short ${name})
   ks_add_test(e2e.${short} bash e2e 1800 ${src} $<TARGET_FILE:ksgrad>)
 endforeach()
+set_tests_properties(e2e.eval_many PROPERTIES LABELS "e2e;slow")
 
 # Comparison with independent codes: libxc and libint2, which a user's build does not need.
 if(KS_ORACLES)

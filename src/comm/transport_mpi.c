@@ -66,6 +66,7 @@ typedef struct state {
     int          first, n_queued;
     const void **source; /* (size) what is added, in rank order */
     MPI_Request *requests;
+    MPI_Status  *statuses; /* (2 (size - 1)) */
     char        *buffers;
 } state;
 
@@ -279,6 +280,18 @@ done:
     return st;
 }
 
+/* Have all messages of a phase come and gone? */
+static ks_status test_piece(state *s, piece *p, int *is_done) {
+    ks_status st   = KS_OK;
+    int       code = MPI_Testall(p->n_request, p->request, is_done, s->statuses);
+    for (int k = 0; code == MPI_ERR_IN_STATUS && k < p->n_request; k++) /* which says why */
+        if (s->statuses[k].MPI_ERROR != MPI_SUCCESS && s->statuses[k].MPI_ERROR != MPI_ERR_PENDING)
+            code = s->statuses[k].MPI_ERROR;
+    KS_TRY(check_mpi(code, "MPI_Testall"));
+done:
+    return st;
+}
+
 /* Lets everything go as far as it can without waiting. *left: pieces and calls that are not done. */
 static ks_status advance(state *s, int *moved, int *left) {
     ks_status st      = KS_OK;
@@ -287,7 +300,7 @@ static ks_status advance(state *s, int *moved, int *left) {
     for (int k = 0; k < N_FLIGHT; k++) {
         piece *p = &s->flight[k];
         if (p->phase != PIECE_FREE) {
-            MPI_TRY(MPI_Testall(p->n_request, p->request, &is_done, MPI_STATUSES_IGNORE));
+            KS_TRY(test_piece(s, p, &is_done));
             if (is_done) {
                 const int was_exchange = p->phase == PIECE_EXCHANGE;
                 *moved                 = 1;
@@ -345,6 +358,7 @@ static void mpi_close(void *opaque, int has_failed) {
     if (!has_failed && !s->has_failed && s->world != MPI_COMM_NULL) MPI_Comm_free(&s->world);
     KS_FREE(s->source);
     KS_FREE(s->requests);
+    KS_FREE(s->statuses);
     KS_FREE(s->buffers);
     KS_FREE(s);
 }
@@ -370,6 +384,7 @@ static ks_status mpi_open(ks_comm *comm, ks_ctx *ctx, void **out) {
     s->threads = ks_ctx_threads(ctx);
     KS_TRY(KS_NEW(s->source, size));
     KS_TRY(KS_NEW(s->requests, N_FLIGHT * 2 * (size - 1)));
+    KS_TRY(KS_NEW(s->statuses, 2 * (size - 1)));
     const int64_t bytes = PIECE_BYTES + 2 * size * LINE; /* slices are padded to whole lines */
     KS_TRY(KS_NEW(s->buffers, N_FLIGHT * bytes));
     for (int k = 0; k < N_FLIGHT; k++) {

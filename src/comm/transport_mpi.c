@@ -14,9 +14,11 @@
 #include <mpi.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "comm/comm_impl.h"
 #include "comm/ordered_sum.h"
 #include "comm/transport.h"
 #include "core/machine.h"
@@ -320,21 +322,31 @@ done:
     return st;
 }
 
+/* An MPI that fails mostly does because a rank is gone: then the control plane knows which. */
+static ks_status blame(state *s) {
+    char text[KS_TEXT_BYTES];
+    snprintf(text, sizeof text, "%s", ks_error_message());
+    return ks_control_blame(s->comm->control, KS_ERR_COMM, text);
+}
+
 /* Until at most `most` pieces and calls are left. */
 static ks_status drive(state *s, int most) {
     ks_status st    = KS_OK;
-    int       moved = 0, left = 0;
-    double    since = -1;
+    int       moved = 0, left = 0, waits = 0;
+    double    since = 0;
     KS_CHECK(!s->has_failed, KS_ERR_COMM, "MPI has failed before");
     for (;;) {
-        KS_TRY(advance(s, &moved, &left));
+        if (advance(s, &moved, &left) != KS_OK) KS_TRY(blame(s));
         if (left <= most) break;
         const double now = ks_wall_seconds();
-        if (moved || since < 0) since = now;
+        if (!waits) ks_control_wait_begin(s->comm->control, "arrays over MPI", -1);
+        if (moved || !waits) since = now;
+        waits = 1;
         KS_TRY(ks_comm_poll(s->comm));
         pause_a_while(now - since);
     }
 done:
+    if (waits) ks_control_wait_end(s->comm->control);
     if (st != KS_OK) s->has_failed = 1;
     return st;
 }
@@ -417,5 +429,19 @@ static ks_status mpi_all_gather(void *s, ks_comm_type type, int64_t n_each, void
     return enqueue(s, CALL_ALL_GATHER, type, n_each, x);
 }
 
-const ks_transport ks_transport_mpi = {"mpi",   mpi_open, mpi_close,          mpi_fork,      mpi_join,
-                                       mpi_sum, mpi_min,  mpi_reduce_scatter, mpi_all_gather};
+static void mpi_describe(char *out, size_t size) {
+    char name[MPI_MAX_LIBRARY_VERSION_STRING];
+    library_name(name);
+    snprintf(out, size, "%s", name);
+}
+
+const ks_transport ks_transport_mpi = {.name           = "mpi",
+                                       .open           = mpi_open,
+                                       .close          = mpi_close,
+                                       .fork           = mpi_fork,
+                                       .join           = mpi_join,
+                                       .sum            = mpi_sum,
+                                       .min            = mpi_min,
+                                       .reduce_scatter = mpi_reduce_scatter,
+                                       .all_gather     = mpi_all_gather,
+                                       .describe       = mpi_describe};

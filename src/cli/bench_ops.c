@@ -75,7 +75,6 @@ void bench_free(bench *b) {
     ks_frames_destroy(&b->frames);
     KS_FREE(b->index);
     ks_basis_destroy(&b->basis);
-    ks_ctx_destroy(&b->ctx);
 }
 
 /* ---- operations ---- */
@@ -135,7 +134,7 @@ static ks_status op_refine(bench *b) {
     KS_TRY(ks_batch_gather(b->ctx, b->chunk.batch, offsetof(ks_tensors, F0), b->H0));
     KS_TRY(ks_combine(b->ctx, 1, b->mat, 1, &term, 1, b->H0));
     KS_TRY(ks_mem_zero(b->ctx, b->H0_bar, (size_t)b->mat * sizeof(double)));
-    KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_frame,
+    KS_TRY(ks_loss_step(b->ctx, b->loss, b->refine, b->chunk.batch, b->H0, NULL, NULL, 1.0 / (double)b->n_global,
                         b->H0_bar, b->terms));
 done:
     return st;
@@ -146,14 +145,16 @@ static ks_status op_net_both(bench *b) {
     return st;
 }
 static ks_status adamw(bench *b, const double *n_counted) {
-    return ks_adamw_step(b->ctx, ks_model_params(b->model), &b->config.optim, (double)b->n_frame, n_counted,
-                         b->state + KS_STEP_N, b->state);
+    return ks_reducer_update(b->ctx, b->reducer, ks_model_params(b->model), &b->config.optim, (double)b->n_global,
+                             n_counted, b->state + KS_STEP_N, b->state);
 }
 static ks_status op_optim(bench *b) { return adamw(b, NULL); }
 static ks_status op_step(bench *b) {
     ks_status st = op_net(b);
     if (st == KS_OK) st = op_refine(b);
+    if (st == KS_OK) st = ks_reducer_begin(b->reducer);
     if (st == KS_OK) st = ks_model_adj(b->ctx, b->model, b->chunk.batch, b->H0_bar);
+    if (st == KS_OK) st = ks_reducer_end(b->reducer, KS_TERM_MIN_GAP, b->terms, 1, b->terms + KS_TERM_MIN_GAP);
     if (st == KS_OK) st = adamw(b, b->terms + KS_TERM_COUNTED);
     return st;
 }

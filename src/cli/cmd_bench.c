@@ -1,4 +1,4 @@
-/* cmd_bench.c -- times of the operations, of an SCF and of a training step on one molecule. */
+/* cmd_bench.c -- times of the operations, of an SCF and of a training step on one molecule; of what connects ranks. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,13 +15,12 @@ static int by_size(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
-static double median(int n, double *v) {
+double bench_median(int64_t n, double *v) {
     qsort(v, (size_t)n, sizeof *v, by_size);
     return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
 
-/* Runs of an operation that is recorded: directly the first time, then as the recording of the second. */
-static ks_status run_once(bench *b, const bench_op *op, int number, ks_graph **graph) {
+ks_status bench_run(bench *b, const bench_op *op, int64_t number, ks_graph **graph) {
     ks_status st = KS_OK;
     if (op->before) KS_TRY(op->before(b));
     if (!op->record || !b->config.device.graphs || !ks_ctx_has_graphs(b->ctx) || number == 0) {
@@ -48,16 +47,16 @@ static ks_status time_op(bench *b, const bench_op *op, int warmup, int repeat, b
     KS_TRY(KS_NEW(cpu, repeat));
     for (int k = -warmup; k < repeat; k++) {
         const double w0 = ks_wall_seconds(), c0 = ks_cpu_seconds();
-        KS_TRY(run_once(b, op, k + warmup, &graph));
+        KS_TRY(bench_run(b, op, k + warmup, &graph));
         KS_TRY(ks_sync(b->ctx));
         if (k < 0) continue;
         wall[k] = ks_wall_seconds() - w0;
         cpu[k]  = ks_cpu_seconds() - c0;
     }
-    out->wall     = median(repeat, wall);
+    out->wall     = bench_median(repeat, wall);
     out->wall_min = wall[0];
     out->wall_max = wall[repeat - 1];
-    out->cpu      = median(repeat, cpu);
+    out->cpu      = bench_median(repeat, cpu);
     KS_TRY(bench_work_of(b, op, &out->work));
 done:
     ks_graph_destroy(&graph);
@@ -68,13 +67,7 @@ done:
 
 /* ---- the verb ---- */
 
-typedef struct bench_args {
-    const char    *group, *geometry, *frames, *only, *json;
-    ks_method_args method;
-    int64_t        repeat, warmup;
-} bench_args;
-
-static int is_wanted(const bench_args *a, const bench_op *op) {
+int bench_is_wanted(const bench_args *a, const bench_op *op) {
     if (!a->only) return !a->group || !strcmp(a->group, op->group);
     const size_t len = strlen(op->name);
     for (const char *p = a->only; *p;) {
@@ -150,7 +143,7 @@ static void print_time(const bench *b, const bench_op *op, const bench_time *t, 
     fflush(stdout);
 }
 
-static ks_status load_config(const bench_args *a, ks_config *config) {
+ks_status bench_config(const bench_args *a, ks_config *config) {
     ks_status          st       = KS_OK;
     int                n_set    = 0;
     const char        *all[300] = {"refine.kind=qpt"}; /* the published training step, unless --set says otherwise */
@@ -163,27 +156,50 @@ done:
     return st;
 }
 
-static ks_status run_bench(bench *b, const bench_args *a) {
-    ks_status st = KS_OK;
-    char      sample[KS_CONFIG_PATH];
-    int       with_model = 0;
-    double    peak_flop = 0, peak_bytes = 0;
-    json_t   *ops = NULL, *all = NULL;
-    KS_TRY(check_only(a));
-    KS_TRY(load_config(a, &b->config));
+ks_status bench_open(bench *b, const bench_args *a, const ks_comm *comm, int with_model) {
+    ks_status  st = KS_OK;
+    char       sample[KS_CONFIG_PATH], selection[64];
+    ks_frames *all = NULL;
+    int64_t    lo = 0, hi = 0;
     KS_TRY(ks_config_method(&b->config, &b->method));
     KS_TRY(ks_basis_load(b->config.method.basis, &b->basis));
+    snprintf(selection, sizeof selection, "0:%d", ks_comm_size(comm)); /* one for each rank */
     if (!a->geometry) KS_TRY(default_geometry(sample, sizeof sample));
-    KS_TRY(ks_cli_frames(a->geometry ? a->geometry : sample, a->frames, &b->frames, &b->index));
-    KS_TRY(ks_cli_ctx(b->config.device.backend, (int)b->config.device.threads, &b->ctx));
+    KS_TRY(ks_cli_frames(a->geometry ? a->geometry : sample, a->frames ? a->frames : selection, &b->frames, &b->index));
+    b->n_global = b->frames->n_frame;
+    ks_comm_share(comm, b->n_global, &lo, &hi);
+    KS_CHECK(hi > lo, KS_ERR_ARG, "--frames: %lld frames for %d ranks: one each at least", (long long)b->n_global,
+             ks_comm_size(comm));
+    memmove(b->index, b->index + lo, (size_t)(hi - lo) * sizeof *b->index);
+    if (hi - lo < b->n_global) {
+        int64_t *own = NULL;
+        all          = b->frames;
+        b->frames    = NULL;
+        KS_TRY(KS_NEW(own, hi - lo));
+        for (int64_t k = 0; k < hi - lo; k++) own[k] = lo + k;
+        st = ks_frames_select(all, hi - lo, own, &b->frames);
+        KS_FREE(own);
+        KS_TRY(st);
+    }
     const ks_chunk_options opt = {.max_frames = b->frames->n_frame, .n_matrix = 128, .number = b->index};
     KS_TRY(ks_chunks_create(b->ctx, b->basis, b->frames, &b->method, INT32_MIN, &opt, &b->chunks));
     KS_TRY(ks_chunks_next(b->chunks, &b->chunk));
     KS_CHECK(b->chunk.n_frame == b->frames->n_frame, KS_ERR_NOMEM, "%lld frames do not fit into memory at once",
              (long long)b->frames->n_frame);
     KS_CHECK(b->chunk.batch->n_segment == 1, KS_ERR_ARG, "the frames differ in composition: bench takes one");
-    for (int k = 0; k < bench_n_op; k++) with_model |= is_wanted(a, &bench_ops[k]) && bench_ops[k].with_model;
     KS_TRY(bench_setup(b, with_model));
+done:
+    ks_frames_destroy(&all);
+    return st;
+}
+
+static ks_status run_bench(bench *b, const bench_args *a) {
+    ks_status st         = KS_OK;
+    int       with_model = 0;
+    double    peak_flop = 0, peak_bytes = 0;
+    json_t   *ops = NULL, *all = NULL;
+    for (int k = 0; k < bench_n_op; k++) with_model |= bench_is_wanted(a, &bench_ops[k]) && bench_ops[k].with_model;
+    KS_TRY(bench_open(b, a, NULL, with_model));
     KS_TRY(bench_peak(b, &peak_flop, &peak_bytes));
     printf("%s x %lld, %s/%s (%lld AOs), grid level %d, %s, %d threads, %s; dgemm here %.1f GFLOP/s, copy %.1f GB/s\n",
            b->t->sys->formula, (long long)b->n_frame, b->method.xc->name, ks_basis_name(b->basis), (long long)b->n,
@@ -198,7 +214,7 @@ static ks_status run_bench(bench *b, const bench_args *a) {
            "GFLOP/s", "of dgemm", "GB/s", "of copy", ks_ctx_is_host(b->ctx) ? "" : "  H200 ms   share");
     ops = json_array();
     for (int k = 0; k < bench_n_op; k++) {
-        if (!is_wanted(a, &bench_ops[k])) continue;
+        if (!bench_is_wanted(a, &bench_ops[k])) continue;
         bench_time t;
         KS_TRY(time_op(b, &bench_ops[k], (int)a->warmup, (int)a->repeat, &t));
         print_time(b, &bench_ops[k], &t, peak_flop, peak_bytes);
@@ -219,22 +235,46 @@ done:
     return st;
 }
 
+static int run(const bench_args *a) {
+    ks_status st   = KS_OK;
+    bench     b    = {0};
+    ks_comm  *comm = NULL;
+    ks_ctx   *ctx  = NULL;
+    KS_TRY(check_only(a));
+    KS_TRY(bench_config(a, &b.config));
+    if (a->group && !strcmp(a->group, "train")) KS_TRY(ks_cli_ranks(&b.config, &comm, &ctx));
+    else KS_TRY(ks_cli_ctx(b.config.device.backend, (int)b.config.device.threads, &ctx));
+    b.ctx = ctx;
+    if (comm) KS_TRY(bench_ranks(a, &b.config, comm, ctx));
+    else KS_TRY(run_bench(&b, a));
+done:
+    bench_free(&b);
+    const int code = ks_cli_finish(st);
+    ks_comm_destroy(&comm);
+    ks_ctx_destroy(&ctx);
+    return code;
+}
+
 int ks_cmd_bench(int argc, char **argv) {
-    bench_args       a     = {.frames = "0", .repeat = 5, .warmup = 1};
+    bench_args       a     = {.repeat = 5, .warmup = 1};
     const ks_cli_opt opt[] = {
-        {"frames", 'f', KS_OPT_TEXT, "SLICE", "frames of GEOM, as one batch of one composition (default 0)", &a.frames},
+        {"frames", 'f', KS_OPT_TEXT, "SLICE",
+         "frames of GEOM, as one batch of one composition, shared out over the ranks (default: one for each)",
+         &a.frames},
         {"only", 0, KS_OPT_TEXT, "LIST", "these operations only, e.g. eri,jk,xc", &a.only},
         KS_METHOD_OPTS(a.method),
         {"repeat", 'n', KS_OPT_INT, "N", "timed runs of each operation, of which the median counts (default 5)",
          &a.repeat},
         {"warmup", 0, KS_OPT_INT, "N", "runs before them (default 1)", &a.warmup},
+        {"sizes", 0, KS_OPT_TEXT, "LIST",
+         "comm: bytes of the messages, e.g. 64K,1M,16M (default 4K to 256M, in host memory 64M)", &a.sizes},
         {"json", 'j', KS_OPT_TEXT, "FILE.json", "write the times as JSON", &a.json},
         {NULL, 0, KS_OPT_FLAG, NULL, NULL, NULL}};
     const ks_cli_spec spec = {
-        "bench [ops|scf|train] [GEOM] [options]",
+        "bench [ops|scf|train|comm] [GEOM] [options]",
         "Times of the integrals, grid, exchange-correlation and eigenproblem (ops), of a whole SCF (scf) and of a "
         "training\n"
-        "step (train); all of them without a group. GEOM defaults to the first frame of the shipped uracil sample. The "
+        "step (train); these three without a group. GEOM defaults to the first frame of the shipped uracil sample. The "
         "step\n"
         "is the published one (network d 192, 6 heads, 12 layers, refine qpt) unless --set model.* and refine.* say "
         "otherwise.\n"
@@ -242,9 +282,14 @@ int ks_cmd_bench(int argc, char **argv) {
         "threads\n"
         "or GPU. With --backend cuda the parts of a step are recorded once and replayed (device.graphs), and the last "
         "columns\n"
-        "are the time that cuda/README.md budgets for the same on an H200, and its share of the median.",
+        "are the time that cuda/README.md budgets for the same on an H200, and its share of the median.\n"
+        "Started as several ranks, train reports how the step scales: against the same frames on one rank, and against "
+        "the "
+        "same\n"
+        "share without communication, in turn; comm measures the connections (one rank has none: exit code 2).",
         "ksgrad bench ops --threads 2\nksgrad bench train --frames 0:64 --backend cuda --set refine.kind=none\nksgrad "
-        "bench train water.xyz --grid 1 --set model.d_model=64 --json b.json",
+        "bench train water.xyz --grid 1 --set model.d_model=64 --json b.json\nmpirun -np 2 ksgrad bench comm --sizes "
+        "64K,1M,16M\nmpirun -np 4 ksgrad bench train --frames 0:16",
         opt,
         0,
         2};
@@ -252,16 +297,18 @@ int ks_cmd_bench(int argc, char **argv) {
     int         n_arg;
     const int   rc = ks_cli_parse(&spec, argc, argv, arg, &n_arg);
     if (rc != KS_CLI_GO) return rc;
-    int at = 0;
-    if (n_arg && (!strcmp(arg[0], "ops") || !strcmp(arg[0], "scf") || !strcmp(arg[0], "train"))) a.group = arg[at++];
+    int       at      = 0;
+    const int is_comm = n_arg && !strcmp(arg[0], "comm");
+    if (n_arg && (!strcmp(arg[0], "ops") || !strcmp(arg[0], "scf") || !strcmp(arg[0], "train") || is_comm))
+        a.group = arg[at++];
     if (at < n_arg) a.geometry = arg[at++];
     if (at < n_arg)
-        return ks_cli_usage_error("bench", "unexpected argument '%s' (groups are ops, scf, train)", arg[at]);
+        return ks_cli_usage_error("bench", "unexpected argument '%s' (groups are ops, scf, train, comm)", arg[at]);
+    if (is_comm && (a.geometry || a.frames || a.only))
+        return ks_cli_usage_error("bench", "bench comm has no GEOM, --frames or --only");
+    if (!is_comm && a.sizes) return ks_cli_usage_error("bench", "--sizes is an option of bench comm");
     if (a.repeat < 1 || a.repeat > 10000 || a.warmup < 0 || a.warmup > 1000)
         return ks_cli_usage_error("bench", "--repeat wants 1..10000 and --warmup 0..1000");
 
-    bench           b  = {0};
-    const ks_status st = run_bench(&b, &a);
-    bench_free(&b);
-    return ks_cli_finish(st);
+    return is_comm ? bench_comm(&a) : run(&a);
 }

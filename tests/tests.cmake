@@ -72,6 +72,17 @@ foreach(src IN LISTS KS_KERNEL_TESTS)
   ks_add_cuda_test(${short} ${src})
 endforeach()
 
+# The data plane between processes: ranks.X as ranks started by hand, over TCP; mpi.N by the build's own mpirun, over MPI.
+add_executable(rank_test_transport tests/ranks/test_transport.c)
+target_link_libraries(rank_test_transport PRIVATE ks_test)
+if(KS_MPI)
+  foreach(n RANGE 1 4)
+    if(MPIEXEC_EXECUTABLE)
+      ks_add_test(ranks.mpi.${n} bash "ranks" 120 ${CMAKE_SOURCE_DIR}/tests/ranks/mpirun.sh ${MPIEXEC_EXECUTABLE} ${n} $<TARGET_FILE:rank_test_transport> mpi)
+    endif()
+  endforeach()
+endif()
+
 file(GLOB KS_E2E_TESTS CONFIGURE_DEPENDS tests/e2e/test_*.sh)
 foreach(src IN LISTS KS_E2E_TESTS)
   get_filename_component(name ${src} NAME_WE)

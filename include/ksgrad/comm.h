@@ -36,7 +36,7 @@ typedef struct ks_launch_options {
     const char *launcher;               /* NULL or "auto": from the environment; or one of them by name */
     int64_t     rank, size, local_rank; /* -1: not given; rank and size, with rendezvous: explicit */
     const char *rendezvous;             /* "host:port" where rank 0 listens; NULL: from the environment */
-    int         is_alone;               /* the program works as one rank: a batch script without srun is what it should be */
+    int         is_alone; /* the program works as one rank: a batch script without srun is what it should be */
 } ks_launch_options;
 
 typedef struct ks_launch {
@@ -63,6 +63,10 @@ typedef struct ks_comm_options {
     uint64_t    config_hash; /* must be equal on all ranks */
     const char *version;     /* must be equal on all ranks; NULL: ks_version and ks_build_info */
     int (*exit_code)(ks_status status); /* of a process that its watchdog ends; NULL: 5 */
+    /* This rank has failed before it could start, and comes only to say so: KS_OK when all ranks come with the same
+     * message, else the others are refused with it. NULL: it has not. */
+    const char *error;
+    int        *is_told; /* set to 1 when rank 0 has refused this rank, and says why; may be NULL */
 } ks_comm_options;
 
 /* Rendezvous over TCP. Ranks of other builds, configs, jobs or sizes, a rank that comes twice or not at all and a port that
@@ -110,7 +114,11 @@ KS_NODISCARD ks_status ks_comm_check_equal(ks_comm *comm, const char *what, uint
 
 /* ---- data plane: arrays in backend memory, queued on a stream of their own ---- */
 
-typedef enum ks_comm_type { KS_COMM_F32, KS_COMM_F64, KS_COMM_BF16 } ks_comm_type; /* BF16: uint16_t, see src/pointwise/bf16.h */
+typedef enum ks_comm_type {
+    KS_COMM_F32,
+    KS_COMM_F64,
+    KS_COMM_BF16
+} ks_comm_type; /* BF16: uint16_t, see src/pointwise/bf16.h */
 size_t ks_comm_type_bytes(ks_comm_type type);
 
 /* What follows on the communicator starts behind all that is queued in the context now. */

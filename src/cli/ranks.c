@@ -1,9 +1,9 @@
 /* ranks.c -- see ranks.h and ks_cli_ranks in cli.h.
  *
  * An error before the ranks know each other (config, data) is mostly the same one on all of them, and should be said once.
- * Nobody can know without asking: so a rank that has failed goes to the rendezvous all the same, with its message in place
- * of the config. When all come with the same one, rank 0's line stands for all; when not, the rendezvous refuses the
- * mixture, on the ranks that wait there in earnest as well, and every failed rank speaks for itself. */
+ * Nobody can know without asking: so a rank that has failed goes to the rendezvous all the same and says so there. When all
+ * come with the same message, rank 0's line stands for all; when not, every failed rank speaks for itself, and those that
+ * wait in earnest are refused with the message. */
 #define _GNU_SOURCE
 #include "cli/ranks.h"
 #include <sched.h>
@@ -21,6 +21,7 @@ static char      g_prefix[KS_HOST_NAME + 64];
 static ks_comm  *g_comm;       /* the verb's */
 static int       g_has_tried;  /* the rendezvous */
 static int       g_is_refused; /* every rank knows it from its launcher alone */
+static int       g_is_told;    /* rank 0 has refused us, and says why */
 
 const ks_cli_opt *ks_cli_rank_options(void) {
     static const ks_cli_opt opt[] = {
@@ -68,27 +69,25 @@ static uint64_t hash_text(const char *text) { /* FNV-1a */
 
 /* ---- the end ---- */
 
-int ks_cli_ranks_is_silent(const char *message) {
-    if (g_launch.size == 1 || g_launch.rank == 0) return 0;
-    if (g_is_refused) return 1;
-    if (g_has_tried) return ks_comm_is_told(g_comm);
-    const ks_comm_options opt  = {.timeout_s = FAILED_TOGETHER_S, .config_hash = ~hash_text(message)};
-    const int             same = ks_comm_create(&g_launch, &opt, &g_comm) == KS_OK;
+/* KS_OK: all ranks come with this message. */
+static ks_status fail_together(const char *message) {
+    const ks_comm_options opt  = {.timeout_s = FAILED_TOGETHER_S, .error = message};
+    ks_comm              *comm = NULL;
+    const ks_status       st   = ks_comm_create(&g_launch, &opt, &comm);
     g_has_tried                = 1;
-    ks_comm_destroy(&g_comm);
-    return same;
+    ks_comm_destroy(&comm);
+    return st;
+}
+
+int ks_cli_ranks_is_silent(const char *message) {
+    if (g_launch.rank == 0) return 0;
+    if (!g_is_refused && !g_has_tried) return fail_together(message) == KS_OK;
+    return g_is_refused || g_is_told || ks_comm_is_told(g_comm);
 }
 
 void ks_cli_ranks_fail(ks_status st, const char *message) {
-    ks_comm *none = NULL;
-    if (g_launch.size == 1 || g_is_refused) return;
-    if (g_comm) {
-        ks_comm_fail(g_comm, st, message);
-    } else if (!g_has_tried) { /* rank 0; the others have been there */
-        const ks_comm_options opt = {.timeout_s = FAILED_TOGETHER_S, .config_hash = ~hash_text(message)};
-        if (ks_comm_create(&g_launch, &opt, &none) != KS_OK) ks_error_clear(); /* they speak for themselves */
-        ks_comm_destroy(&none);
-    }
+    if (g_comm) ks_comm_fail(g_comm, st, message);
+    else if (g_launch.size > 1 && !g_is_refused && !g_has_tried) (void)fail_together(message);
     g_comm = NULL;
 }
 

@@ -59,6 +59,11 @@ static ks_status fill_hello(const ks_control *c, const ks_comm_options *opt, ks_
     h->pid         = getpid();
     h->config_hash = opt ? opt->config_hash : 0;
     ks_socket_host(h->host);
+    if (opt && opt->error) { /* cut to what fits: still the same on ranks that have met the same */
+        h->has_failed = 1;
+        snprintf(h->build, sizeof h->build, "%s", opt->error);
+        return KS_OK;
+    }
     n = opt && opt->version ? snprintf(h->build, sizeof h->build, "%s", opt->version)
                             : snprintf(h->build, sizeof h->build, "%s, %s", ks_version(), ks_build_info());
     KS_CHECK(n >= 0 && n < (int)sizeof h->build, KS_ERR_ARG, "version text of %d bytes, at most %d", n,
@@ -120,6 +125,7 @@ ks_status ks_control_open(const ks_launch *launch, const ks_comm_options *opt, i
     *out = c;
     c    = NULL;
 done:
+    if (opt && opt->is_told) *opt->is_told = c && c->is_told;
     ks_socket_close(&listen_fd);
     ks_control_close(&c);
     return st;

@@ -39,7 +39,7 @@ typedef struct ks_hello {
     uint32_t protocol, bytes;
     uint64_t job;
     int32_t  rank, size;
-    int32_t  link, pad;
+    int32_t  link, has_failed; /* before it could start; build: its error */
     int64_t  pid;
     uint64_t config_hash;
     char     host[KS_HOST_NAME];

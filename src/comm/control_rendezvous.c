@@ -104,7 +104,10 @@ static int hello_check(meeting *m, int64_t g) {
         guest_refuse(m, g);
         return 1;
     }
-    if (strcmp(h->build, mine->build))
+    if (h->has_failed != mine->has_failed || (h->has_failed && strcmp(h->build, mine->build)))
+        refuse(m, "rank %d on %s cannot start: %s", h->has_failed ? h->rank : 0, h->has_failed ? h->host : mine->host,
+               h->has_failed ? h->build : mine->build);
+    else if (strcmp(h->build, mine->build))
         refuse(
             m,
             "rank %d on %s runs another ksgrad than rank 0 on %s: '%s' against '%s'. Start the same file on all nodes",

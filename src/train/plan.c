@@ -91,59 +91,72 @@ void ks_plan_settle(ks_train_plan *p, int64_t batch, int64_t n_train, int64_t po
                      (p->pool_share + p->valid_pool) * p->slot_bytes;
 }
 
-ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *c, const ks_run_data *d, ks_model *model,
-                             ks_train_plan *plan) {
-    ks_status                st    = KS_OK;
-    const int64_t            batch = c->train.batch, n_train = d->split->n[KS_PART_TRAIN];
-    const int64_t            n_rank  = ks_comm_size(comm);
-    ks_params               *params  = ks_model_params(model);
-    const ks_reducer_options reduce  = ks_reducer_options_of(c);
-    ks_train_plan            p       = {.budget_bytes = budget_bytes(ctx, comm, c), .n_rank = n_rank};
-    int64_t                  n_valid = at_most(c->valid.frames, d->split->n[KS_PART_VALID]);
+static ks_status check_batch(int64_t batch, int64_t n_train, int64_t n_rank) {
+    ks_status st = KS_OK;
     KS_CHECK(batch <= n_train, KS_ERR_CONFIG, "train.batch = %lld, but there are %lld training frames",
              (long long)batch, (long long)n_train);
     KS_CHECK(n_rank <= batch, KS_ERR_CONFIG,
              "train.batch = %lld frames cannot be shared out over %lld ranks: a larger batch, or fewer ranks",
              (long long)batch, (long long)n_rank);
-    n_valid       = c->valid.every == 0 ? 0 : (n_valid + n_rank - 1) / n_rank; /* of a rank */
-    p.param_bytes = ks_reducer_param_bytes(params, comm, &reduce);
-    KS_TRY(largest_frame(ctx, c, d, model, &p));
-    KS_TRY(agree(comm, &p));
+done:
+    return st;
+}
 
-    /* The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order: passes, the
-     * pool, validation. */
-    const int64_t frame_bytes = p.activation_bytes + p.work_bytes, least_valid = n_valid ? 1 : 0;
+/* Shares the budget out. The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order:
+ * passes, the pool, validation (n_valid frames of a rank). */
+static ks_status fit(const ks_config *c, int64_t n_train, int64_t n_valid, int is_host, ks_train_plan *p) {
+    ks_status     st    = KS_OK;
+    const int64_t batch = c->train.batch, n_rank = p->n_rank;
+    const int64_t frame_bytes = p->activation_bytes + p->work_bytes, least_valid = n_valid ? 1 : 0;
     const int64_t least_pool = ks_pool_share(at_most(at_least(batch, c->train.pool), n_train), batch, n_rank);
-    p.share                  = (batch + n_rank - 1) / n_rank;
-    p.micro_batch            = c->train.micro_batch ? at_most(c->train.micro_batch, p.share) : 1;
-    const int64_t least      = p.param_bytes + p.micro_batch * frame_bytes + (least_pool + least_valid) * p.slot_bytes;
-    KS_CHECK(least <= p.budget_bytes, KS_ERR_NOMEM,
+    p->share                 = (batch + n_rank - 1) / n_rank;
+    p->micro_batch           = c->train.micro_batch ? at_most(c->train.micro_batch, p->share) : 1;
+    const int64_t least = p->param_bytes + p->micro_batch * frame_bytes + (least_pool + least_valid) * p->slot_bytes;
+    KS_CHECK(least <= p->budget_bytes, KS_ERR_NOMEM,
              "this run needs at least %.2f GiB%s (%lld geometries of %.1f MiB in the pool, weights and moments %.2f "
              "GiB), the plan may use %.2f GiB: "
              "a smaller train.batch or model, a coarser method.grid, or device.memory_gib",
              (double)least / 1073741824, n_rank > 1 ? " on each rank" : "", (long long)least_pool,
-             (double)p.slot_bytes / 1048576, (double)p.param_bytes / 1073741824, (double)p.budget_bytes / 1073741824);
-    int64_t free_bytes = p.budget_bytes - least;
+             (double)p->slot_bytes / 1048576, (double)p->param_bytes / 1073741824,
+             (double)p->budget_bytes / 1073741824);
+    int64_t free_bytes = p->budget_bytes - least;
     if (!c->train.micro_batch) {
-        const int64_t want = (ks_ctx_is_host(ctx) ? at_most(p.share, MICRO_MAX) : p.share) - 1;
+        const int64_t want = (is_host ? at_most(p->share, MICRO_MAX) : p->share) - 1;
         const int64_t more =
             at_most(want, free_bytes / 4 / frame_bytes); /* a quarter of the rest at most: the pool matters more */
-        p.micro_batch += more;
+        p->micro_batch += more;
         free_bytes -= more * frame_bytes;
     }
-    p.valid_pool = least_valid;
+    p->valid_pool = least_valid;
     if (n_valid) {
-        const int64_t more = at_most(n_valid - 1, free_bytes / 4 / p.slot_bytes);
-        p.valid_pool += more;
-        free_bytes -= more * p.slot_bytes;
+        const int64_t more = at_most(n_valid - 1, free_bytes / 4 / p->slot_bytes);
+        p->valid_pool += more;
+        free_bytes -= more * p->slot_bytes;
     }
     int64_t pool = c->train.pool;
     if (!pool) {
-        const int64_t fits = pool_that_fits(least_pool + free_bytes / p.slot_bytes, batch, n_rank, n_train);
+        const int64_t fits = pool_that_fits(least_pool + free_bytes / p->slot_bytes, batch, n_rank, n_train);
         pool               = fits == n_train ? n_train : at_most(fits, at_least(batch, batch * c->train.reuse));
-        p.is_limited       = fits < n_train;
+        p->is_limited      = fits < n_train;
     }
-    ks_plan_settle(&p, batch, n_train, pool, p.micro_batch);
+    ks_plan_settle(p, batch, n_train, pool, p->micro_batch);
+done:
+    return st;
+}
+
+ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *c, const ks_run_data *d, ks_model *model,
+                             ks_train_plan *plan) {
+    ks_status                st     = KS_OK;
+    const int64_t            n_rank = ks_comm_size(comm), n_train = d->split->n[KS_PART_TRAIN];
+    const ks_reducer_options reduce  = ks_reducer_options_of(c);
+    ks_train_plan            p       = {.budget_bytes = budget_bytes(ctx, comm, c), .n_rank = n_rank};
+    int64_t                  n_valid = c->valid.every ? at_most(c->valid.frames, d->split->n[KS_PART_VALID]) : 0;
+    KS_TRY(ks_leave_together(comm, check_batch(c->train.batch, n_train, n_rank)));
+    n_valid       = (n_valid + n_rank - 1) / n_rank;
+    p.param_bytes = ks_reducer_param_bytes(ks_model_params(model), comm, &reduce);
+    KS_TRY(largest_frame(ctx, c, d, model, &p));
+    KS_TRY(agree(comm, &p));
+    KS_TRY(ks_leave_together(comm, fit(c, n_train, n_valid, ks_ctx_is_host(ctx), &p)));
     *plan = p;
 done:
     return st;

@@ -185,6 +185,27 @@ done:
     return st;
 }
 
+ks_status ks_leave_together(ks_comm *comm, ks_status st) {
+    ks_status heard = KS_OK;
+    if (st != KS_OK && ks_comm_rank(comm) > 0) heard = ks_comm_barrier(comm, "the end of the run");
+    return heard != KS_OK ? heard : st;
+}
+
+/* Whether a step counts; from sums, so that all ranks find the same. */
+static ks_status judge(const ks_trainer *t, int64_t step, double loss, const double *terms, const double *state) {
+    ks_status     st    = KS_OK;
+    const int64_t batch = t->config->train.batch, n_masked = batch - (int64_t)terms[KS_TERM_COUNTED];
+    KS_CHECK(2 * n_masked <= batch, KS_ERR_NUMERIC,
+             "step %lld: %lld of %lld frames have a HOMO-LUMO gap below 1e-4 Ha or values that are not finite "
+             "(smallest gap %.3g Ha): "
+             "a smaller optim.lr, or loss.self_consistency 0.1, keeps the network from running away",
+             (long long)step, (long long)n_masked, (long long)batch, terms[KS_TERM_MIN_GAP]);
+    KS_CHECK(state[KS_STEP_OK] != 0.0 && isfinite(loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g",
+             (long long)step, loss, state[KS_STEP_NORM]);
+done:
+    return ks_leave_together(t->comm, st);
+}
+
 static double mean_if(double weight, double sum, double n) { return weight > 0 ? sum / n : NAN; }
 
 ks_status ks_trainer_collect(ks_trainer *t, ks_step_result *out) {
@@ -197,13 +218,7 @@ ks_status ks_trainer_collect(ks_trainer *t, ks_step_result *out) {
     const double *block = ks_fetch_host(f->fetch), *terms = block + KS_BLOCK_TERM, *state = block + KS_BLOCK_STATE;
     const double  n = terms[KS_TERM_COUNTED], loss = ks_loss_value(w, terms) / n;
     const int64_t n_masked = batch - (int64_t)n;
-    KS_CHECK(2 * n_masked <= batch, KS_ERR_NUMERIC,
-             "step %lld: %lld of %lld frames have a HOMO-LUMO gap below 1e-4 Ha or values that are not finite "
-             "(smallest gap %.3g Ha): "
-             "a smaller optim.lr, or loss.self_consistency 0.1, keeps the network from running away",
-             (long long)f->step, (long long)n_masked, (long long)batch, terms[KS_TERM_MIN_GAP]);
-    KS_CHECK(state[KS_STEP_OK] != 0.0 && isfinite(loss), KS_ERR_NUMERIC, "step %lld: loss %g, gradient norm %g",
-             (long long)f->step, loss, state[KS_STEP_NORM]);
+    KS_TRY(judge(t, f->step, loss, terms, state));
     const double now = ks_wall_seconds(), waited = ks_comm_wait_seconds(t->comm);
     *out = (ks_step_result){.step             = f->step,
                             .loss             = loss,
@@ -277,9 +292,6 @@ static ks_status make_pool(ks_trainer *t) {
                           t->data->split->index[KS_PART_TRAIN], &opt, &t->pool);
 }
 
-/* 0: the sums over the ranks are made on the host, which no recording could do again. */
-static int only_queues(const ks_comm *comm) { return !comm || !strcmp(ks_comm_transport(comm), "nccl"); }
-
 ks_reducer_options ks_reducer_options_of(const ks_config *c) {
     return (ks_reducer_options){.bucket_bytes = (int64_t)(c->comm.bucket_mib * 1048576),
                                 .wire_bf16    = c->comm.wire,
@@ -311,7 +323,7 @@ ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config,
     KS_TRY(ks_mem_alloc(ctx, KS_TERM_N * sizeof(double), (void **)&t->eval_terms));
     for (int k = 0; k < KS_FLIGHT_MAX; k++)
         KS_TRY(ks_fetch_create(ctx, KS_BLOCK_FETCH * sizeof(double), &t->flight[k].fetch));
-    if (config->device.graphs && ks_ctx_has_graphs(ctx) && only_queues(comm))
+    if (config->device.graphs && ks_ctx_has_graphs(ctx) && ks_comm_is_queued(comm))
         KS_TRY(ks_recorder_create(ctx, &t->recorder));
     if (t->plan.valid_pool)
         KS_TRY(ks_valid_set_create(ctx, comm, config, data, &t->method, t->plan.valid_pool, &t->valid));

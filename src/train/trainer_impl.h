@@ -105,6 +105,9 @@ ks_reducer_options ks_reducer_options_of(const ks_config *config);
 /* Pool and passes of a plan (wanted sizes, cut to what there is), and what follows from them. */
 void ks_plan_settle(ks_train_plan *plan, int64_t batch, int64_t n_train, int64_t pool, int64_t micro_batch);
 
+/* For an error that all ranks meet alike: it is rank 0's to say, the others hear it from there. Returns st, or that. */
+KS_NODISCARD ks_status ks_leave_together(ks_comm *comm, ks_status st);
+
 /* KS_ERR_COMM when a rank has other weights than rank 0. Waits. */
 KS_NODISCARD ks_status ks_trainer_check_weights(ks_trainer *trainer);
 

@@ -1,14 +1,11 @@
 /* test_reducer.c -- gradients summed over 1 to 4 processes: buckets of all sizes, parameters reported in pieces or not at
  * all, bfloat16 on the wire; the optimiser's step whole and in shares; moments from one number of ranks to another.
  *
- *   unit_test_reducer                    the checks
- *   unit_test_reducer time N [RANKS]     seconds of a reduction of N million floats */
+ *   test_reducer [cpu|emu|cuda]                 the checks; on GPUs those with at most as many ranks
+ *   test_reducer [cpu|emu|cuda] time N [RANKS]  seconds of a reduction of N million floats */
 #define _GNU_SOURCE
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include "core/machine.h"
-#include "ks_test.h"
+#include "comm_ranks.h"
+#include "op_driver.h"
 #include "ksgrad/rng.h"
 #include "tol.h"
 #include "train/reducer.h"
@@ -18,7 +15,7 @@ static char t_dir[64];
 /* ---- ranks ---- */
 
 typedef struct scene {
-    void (*play)(ks_ctx *ctx, ks_comm *comm, const struct scene *scene);
+    void (*play)(ks_comm *comm, const struct scene *scene);
     int          size;
     ks_precision precision;
     int64_t      bucket_bytes;
@@ -27,66 +24,68 @@ typedef struct scene {
 } scene;
 
 enum { TIMEOUT_S = 60 };
-static int g_scenes;
+static char       **g_argv;
+static int          g_argc, g_scenes, g_skipped;
+static const scene *g_scene;
+static ks_ctx      *g_ctx; /* of this rank */
 
-static int play_rank(const scene *s, int rank, int port) {
-    ks_ctx               *ctx    = NULL;
-    ks_comm              *comm   = NULL;
-    const ks_ctx_options  one    = {.backend = "cpu", .threads = 1};
-    const ks_comm_options opt    = {.timeout_s = TIMEOUT_S, .config_hash = 1};
-    ks_launch             launch = {.launcher   = s->size > 1 ? KS_LAUNCHER_EXPLICIT : KS_LAUNCHER_NONE,
-                                    .rank       = rank,
-                                    .size       = s->size,
-                                    .local_rank = rank,
-                                    .local_size = s->size,
-                                    .address    = "127.0.0.1",
-                                    .port       = port,
-                                    .n_port     = 16,
-                                    .job        = (uint64_t)getppid() << 16 | (uint64_t)g_scenes};
-    ks_t_run = ks_t_bad = 0;
-    alarm(2 * TIMEOUT_S);
-    T_OK(ks_ctx_create(&one, &ctx));
-    T_OK(ks_comm_create(&launch, &opt, &comm));
-    T_OK(ks_comm_attach(comm, ctx, "tcp"));
-    s->play(ctx, comm, s);
-    T_OK(ks_comm_barrier(comm, "end of the scene"));
-    ks_comm_destroy(&comm);
-    ks_ctx_destroy(&ctx);
-    fflush(stdout);
-    return ks_t_bad != 0 || ks_t_run < 8;
+/* The backend, on a device of its own for every rank. */
+static int open_backend(const scene *s, int rank) {
+    ks_device_info device;
+    ks_ctx_options opt = {.backend = "cpu", .threads = 1};
+    setenv("KS_EMU_DEVICES", "8", 1);
+    t_op_init(g_argc > 1 ? 2 : 1, g_argv);
+    g_ctx = t_op_ctx(1);
+    if (!strcmp(t_op_backend(), "cpu")) return 1;
+    T_OK(ks_ctx_device(g_ctx, &device));
+    ks_ctx_destroy(&g_ctx);
+    opt.backend = "cuda";
+    opt.device  = rank;
+    if (s->size > device.n) return 0;
+    T_OK(ks_ctx_create(&opt, &g_ctx));
+    return 1;
+}
+
+static ks_status play_rank(world *w, int rank, ks_comm **comm) {
+    ks_status st  = KS_OK;
+    w->flag[rank] = open_backend(g_scene, rank);
+    if (!w->flag[rank]) return KS_OK;
+    KS_TRY(meet(w, rank, comm));
+    KS_TRY(ks_comm_attach(*comm, g_ctx, "auto"));
+    g_scene->play(*comm, g_scene);
+    KS_TRY(ks_comm_barrier(*comm, "the end of the scene"));
+    ks_comm_destroy(comm);
+    ks_ctx_destroy(&g_ctx);
+done:
+    return st;
 }
 
 /* Every rank a process of its own, made before any of them has threads. */
 static void play(const scene *s) {
-    pid_t child[8];
-    int   port = 20000 + (int)(((unsigned)getpid() * 16u) % 20000u);
+    world *w = world_new(s->size, TIMEOUT_S);
+    g_scene  = s;
     g_scenes++;
-    fflush(stdout);
-    for (int r = 0; r < s->size; r++) {
-        child[r] = fork();
-        if (child[r] == 0) _exit(play_rank(s, r, port));
-        T_CHECK(child[r] > 0, "fork");
-    }
-    for (int r = 0; r < s->size; r++) {
-        int status = -1;
-        if (child[r] > 0) waitpid(child[r], &status, 0);
-        T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-                "scene %d, rank %d of %d (fp%d, bucket %lld, bf16 %d, shard %d): status %x", g_scenes, r, s->size,
-                s->precision == KS_FP64 ? 64 : 32, (long long)s->bucket_bytes, s->wire_bf16, s->shard,
-                (unsigned)status);
-    }
+    start_all(w, play_rank);
+    end_all(w, 2 * TIMEOUT_S, "scene");
+    for (int r = 0; r < s->size; r++)
+        T_CHECK(w->of[r].exit_code == 0 && (!w->flag[r] || w->of[r].checks >= 8),
+                "scene %d, rank %d of %d (fp%d, bucket %lld, bf16 %d, shard %d): exit code %d, %d checks, %s", g_scenes,
+                r, s->size, s->precision == KS_FP64 ? 64 : 32, (long long)s->bucket_bytes, s->wire_bf16, s->shard,
+                w->of[r].exit_code, w->of[r].checks, w->of[r].message);
+    g_skipped += !w->flag[0];
+    world_free(w);
 }
 
 /* ---- a registry: weights with and without decay, lengths that fill no line ---- */
 
 enum { N_PARAM = 9, MOST = 6000 };
 
-static ks_params *make_params(ks_ctx *ctx, ks_precision precision) {
+static ks_params *make_params(ks_precision precision) {
     static const int64_t size[N_PARAM] = {1, 700, 33, 2048, 16, 5, 1500, 64, 999};
     ks_params           *params        = NULL;
     int64_t              index;
     char                 name[16];
-    T_OK(ks_params_create(ctx, precision, &params));
+    T_OK(ks_params_create(g_ctx, precision, &params));
     for (int k = 0; k < N_PARAM; k++) {
         snprintf(name, sizeof name, "p%d", k);
         T_OK(ks_params_add(params, name, 1, &size[k], KS_INIT_NORMAL, 1, k % 3 != 1, &index));
@@ -99,20 +98,38 @@ static ks_reducer_options options(const scene *s) {
     return (ks_reducer_options){.bucket_bytes = s->bucket_bytes, .wire_bf16 = s->wire_bf16, .shard = s->shard};
 }
 
-static double get(ks_params *p, char which, int64_t i) {
-    const void *x = ks_params_flat(p, which);
-    return ks_params_elem_bytes(p) == sizeof(double) ? ((const double *)x)[i] : (double)((const float *)x)[i];
+/* Elements at .. at + n - 1 of a flat array as doubles, and back. */
+static void get(ks_params *p, char which, int64_t at, int64_t n, double *x) {
+    const size_t elem = ks_params_elem_bytes(p);
+    float        f[MOST];
+    void        *raw = elem == sizeof(double) ? (void *)x : (void *)f;
+    T_OK(ks_mem_to_host(g_ctx, raw, (char *)ks_params_flat(p, which) + (size_t)at * elem, (size_t)n * elem));
+    for (int64_t i = 0; i < n && elem == sizeof(float); i++) x[i] = (double)f[i];
 }
-static void put(ks_params *p, char which, int64_t i, double value) {
-    void *x = ks_params_flat(p, which);
-    if (ks_params_elem_bytes(p) == sizeof(double)) ((double *)x)[i] = value;
-    else ((float *)x)[i] = (float)value;
+static void put(ks_params *p, char which, int64_t at, int64_t n, const double *x) {
+    const size_t elem = ks_params_elem_bytes(p);
+    float        f[MOST];
+    for (int64_t i = 0; i < n; i++) f[i] = (float)x[i];
+    T_OK(ks_mem_to_backend(g_ctx, (char *)ks_params_flat(p, which) + (size_t)at * elem,
+                           elem == sizeof(double) ? (const void *)x : (const void *)f, (size_t)n * elem));
+}
+
+/* A few doubles in backend memory. */
+static double *up(const double *x, int64_t n) {
+    void *p = NULL;
+    T_OK(ks_mem_alloc(g_ctx, (size_t)n * sizeof *x, &p));
+    T_OK(ks_mem_to_backend(g_ctx, p, x, (size_t)n * sizeof *x));
+    return p;
+}
+static void down(double **p, double *x, int64_t n) {
+    T_OK(ks_mem_to_host(g_ctx, x, *p, (size_t)n * sizeof *x));
+    ks_mem_free(g_ctx, (void **)p);
 }
 
 /* The same weights everywhere. */
-static void check_weights(ks_ctx *ctx, ks_comm *comm, ks_params *params) {
+static void check_weights(ks_comm *comm, ks_params *params) {
     uint64_t hash = 0;
-    T_OK(ks_params_hash(ctx, params, &hash));
+    T_OK(ks_params_hash(g_ctx, params, &hash));
     T_OK(ks_comm_check_equal(comm, "weights", hash));
 }
 
@@ -128,7 +145,9 @@ static double part(const ks_params *p, int step, int rank, int64_t i) {
 static void backward(ks_params *p, int step, int rank) {
     for (int64_t k = N_PARAM - 1; k >= 0; k--) {
         const ks_param *t = ks_params_get(p, k);
-        for (int64_t i = 0; i < t->size; i++) put(p, 'g', t->offset + i, part(p, step, rank, t->offset + i));
+        double          x[MOST];
+        for (int64_t i = 0; i < t->size; i++) x[i] = part(p, step, rank, t->offset + i);
+        put(p, 'g', t->offset, t->size, x);
         if (rank == 0 || (rank == 1 && k % 3 == 0) || (rank == 3 && k == 0)) T_OK(ks_params_ready(p, k));
     }
 }
@@ -145,26 +164,30 @@ static int is_own(const scene *s, const ks_params *p, int rank, int64_t i) {
     return (i - begin) / ((end - begin) / s->size) == rank;
 }
 
-static void play_sums(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_sums(ks_comm *comm, const scene *s) {
     const ks_reducer_options opt    = options(s);
-    ks_params               *params = make_params(ctx, s->precision);
+    ks_params               *params = make_params(s->precision);
     ks_reducer              *r      = NULL;
     const int                rank = ks_comm_rank(comm), is64 = s->precision == KS_FP64;
-    static double            first[MOST];
+    static double            first[MOST], g[MOST];
     int64_t                  own    = 0;
     double                   margin = 0;
-    T_OK(ks_reducer_create(ctx, comm, params, &opt, &r));
+    T_OK(ks_reducer_create(g_ctx, comm, params, &opt, &r));
     T_CHECK((r == NULL) == (s->size == 1), "one rank has no reducer");
     if (r) T_ERR(ks_reducer_end(r, 0, NULL, 0, NULL), KS_ERR_ARG);
     for (int step = 0; step < 3; step++) { /* the third is the first once more */
         double  sum[3] = {rank + 1, 1e-3 * rank, step}, least[1] = {10.0 - rank};
         double  worst  = 0;
         int64_t beyond = 0;
+        double *sum_b = up(sum, 3), *least_b = up(least, 1);
         T_OK(ks_params_zero_grad(params));
         T_OK(ks_reducer_begin(r));
         backward(params, step % 2, rank);
-        T_OK(ks_reducer_end(r, 3, sum, 1, least));
+        T_OK(ks_reducer_end(r, 3, sum_b, 1, least_b));
         T_OK(ks_params_ready(params, 0)); /* nobody listens */
+        down(&sum_b, sum, 3);
+        down(&least_b, least, 1);
+        get(params, 'g', 0, ks_params_total(params), g);
         T_CLOSE(sum[0], s->size * (s->size + 1) / 2.0, 0, 0);
         T_CLOSE(sum[1], 1e-3 * (s->size * (s->size - 1) / 2.0), 0, 4 * TOL_EPS);
         T_CHECK(sum[2] == (double)(step * s->size) && least[0] == 10.0 - (s->size - 1), "%g %g", sum[2], least[0]);
@@ -180,9 +203,9 @@ static void play_sums(ks_ctx *ctx, ks_comm *comm, const scene *s) {
                 /* size - 1 additions. On the wire each part is rounded, and size - 1 partial sums may be: all by at most
                  * 2^-8 of something below the sum of the terms, and their products. */
                 const double bar = s->wire_bf16 && r ? s->size * 0x1p-8 * 1.01 : s->size * (is64 ? TOL_EPS : TOL_EPS32);
-                worst            = t_worse(worst, fabs(get(params, 'g', i) - ref) / (bar * terms));
-                if (step == 0) first[i] = get(params, 'g', i);
-                beyond += step == 2 && get(params, 'g', i) != first[i];
+                worst            = t_worse(worst, fabs(g[i] - ref) / (bar * terms));
+                if (step == 0) first[i] = g[i];
+                beyond += step == 2 && g[i] != first[i];
             }
         margin = t_worse(margin, worst);
         T_CHECK(worst <= 1, "step %d: %g of the bar", step, worst);
@@ -190,9 +213,8 @@ static void play_sums(ks_ctx *ctx, ks_comm *comm, const scene *s) {
         if (!s->shard) { /* all ranks have all of it, with the same bits */
             uint64_t hash = 0xcbf29ce484222325ULL;
             for (int64_t i = 0; i < ks_params_total(params); i++) {
-                const double x = get(params, 'g', i);
-                uint64_t     u;
-                memcpy(&u, &x, sizeof u);
+                uint64_t u;
+                memcpy(&u, &g[i], sizeof u);
                 hash = (hash ^ u) * 0x100000001b3ULL;
             }
             T_OK(ks_comm_check_equal(comm, "gradient", hash));
@@ -237,56 +259,67 @@ static ks_optim_options optimiser(void) {
 }
 
 /* Step `step` over the samples lo .. hi-1 of this rank; the loss 1/2 sum (x - t)^2 / N_SAMPLE over all of them. */
-static double step_once(ks_ctx *ctx, ks_reducer *r, ks_params *p, int64_t lo, int64_t hi, int64_t step) {
-    const ks_optim_options o = optimiser();
-    double                 state[KS_STEP_N], terms[2] = {0, (double)(hi - lo)}, squares = NAN;
+static double step_once(ks_reducer *r, ks_params *p, int64_t lo, int64_t hi, int64_t step) {
+    const ks_optim_options o                = optimiser();
+    double                 state[KS_STEP_N] = {0}, terms[2] = {0, (double)(hi - lo)}, squares = NAN, x[MOST], g[MOST];
+    double                *state_b = up(state, KS_STEP_N), *terms_b = NULL, *squares_b = up(&squares, 1);
+    get(p, 'p', 0, ks_params_total(p), x);
+    for (int64_t q = lo; q < hi; q++)
+        for (int64_t k = 0; k < N_PARAM; k++)
+            for (int64_t j = 0; j < ks_params_get(p, k)->size; j++) {
+                const double d = x[ks_params_get(p, k)->offset + j] - g_target[q][ks_params_get(p, k)->offset + j];
+                terms[0] += 0.5 * d * d / N_SAMPLE;
+            }
+    terms_b = up(terms, 2);
     T_OK(ks_params_zero_grad(p));
-    T_OK(ks_optim_upload(ctx, &o, step, state));
+    T_OK(ks_optim_upload(g_ctx, &o, step, state_b));
     T_OK(ks_reducer_begin(r));
     for (int64_t k = N_PARAM - 1; k >= 0; k--) {
         const ks_param *t = ks_params_get(p, k);
-        for (int64_t i = t->offset; i < t->offset + t->size; i++) {
-            double g = 0;
-            for (int64_t q = lo; q < hi; q++) {
-                const double d = get(p, 'p', i) - g_target[q][i];
-                g += d / N_SAMPLE;
-                terms[0] += 0.5 * d * d / N_SAMPLE;
-            }
-            put(p, 'g', i, g);
+        for (int64_t i = 0; i < t->size; i++) {
+            g[i] = 0;
+            for (int64_t q = lo; q < hi; q++) g[i] += (x[t->offset + i] - g_target[q][t->offset + i]) / N_SAMPLE;
         }
+        put(p, 'g', t->offset, t->size, g);
         if (hi > lo) T_OK(ks_params_ready(p, k));
     }
-    T_OK(ks_reducer_end(r, 2, terms, 0, NULL));
-    T_OK(ks_reducer_update(ctx, r, p, &o, N_SAMPLE, &terms[1], &squares, state));
-    T_CHECK(state[KS_STEP_OK] == 1.0 && terms[1] == N_SAMPLE, "step %lld: %g samples", (long long)step, terms[1]);
+    T_OK(ks_reducer_end(r, 2, terms_b, 0, NULL));
+    T_OK(ks_reducer_update(g_ctx, r, p, &o, N_SAMPLE, terms_b + 1, squares_b, state_b));
+    down(&state_b, state, KS_STEP_N);
+    down(&terms_b, terms, 2);
+    down(&squares_b, &squares, 1);
+    T_CHECK(state[KS_STEP_OK] == 1.0 && terms[1] == N_SAMPLE && squares > 0, "step %lld: %g samples", (long long)step,
+            terms[1]);
     return terms[0];
 }
 
-static double distance(ks_params *a, ks_params *b) {
-    double worst = 0;
-    for (int64_t i = 0; i < ks_params_total(a); i++) worst = t_worse(worst, fabs(get(a, 'p', i) - get(b, 'p', i)));
+static double distance(ks_params *a, ks_params *b, char which) {
+    double worst = 0, x[MOST], y[MOST];
+    get(a, which, 0, ks_params_total(a), x);
+    get(b, which, 0, ks_params_total(a), y);
+    for (int64_t i = 0; i < ks_params_total(a); i++) worst = t_worse(worst, fabs(x[i] - y[i]));
     return worst;
 }
 
 static double bar_of(const scene *s) { return s->precision == KS_FP64 ? 4e-14 : 1e-5; }
 
-static void play_steps(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_steps(ks_comm *comm, const scene *s) {
     const ks_reducer_options opt = options(s);
-    ks_params               *p = make_params(ctx, s->precision), *ref = make_params(ctx, s->precision);
+    ks_params               *p = make_params(s->precision), *ref = make_params(s->precision);
     ks_reducer              *r = NULL;
     int64_t                  lo, hi;
     double                   loss = 0, loss0 = 0, ref_loss = 0, worst = 0;
     ks_comm_share(comm, N_SAMPLE, &lo, &hi);
     if (s->number)
         lo = ks_comm_rank(comm) ? hi : 0, hi = ks_comm_rank(comm) ? hi : N_SAMPLE; /* the others have nothing */
-    T_OK(ks_reducer_create(ctx, comm, p, &opt, &r));
+    T_OK(ks_reducer_create(g_ctx, comm, p, &opt, &r));
     for (int64_t step = 1; step <= N_STEP; step++) {
-        loss     = step_once(ctx, r, p, lo, hi, step);
-        ref_loss = step_once(ctx, NULL, ref, 0, N_SAMPLE, step);
+        loss     = step_once(r, p, lo, hi, step);
+        ref_loss = step_once(NULL, ref, 0, N_SAMPLE, step);
         if (step == 1) loss0 = loss;
-        check_weights(ctx, comm, p);
+        check_weights(comm, p);
     }
-    worst = distance(p, ref);
+    worst = distance(p, ref, 'p');
     /* Weights of size 1 after 30 steps of 0.05. A rounding of the gradient is one of m / sqrt(v), whose size is about 1:
      * steps x lr x a few eps, and where the samples cancel to a small gradient by that ratio more. bf16: 2^-8 of the
      * parts. Measured 2e-15, 7e-7, 6e-3. */
@@ -304,22 +337,27 @@ static void play_steps(ks_ctx *ctx, ks_comm *comm, const scene *s) {
 }
 
 /* A gradient that is not finite on the last rank: nobody steps. */
-static void play_spoilt(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_spoilt(ks_comm *comm, const scene *s) {
     const ks_reducer_options opt = options(s);
     const ks_optim_options   o   = optimiser();
-    ks_params               *p = make_params(ctx, s->precision), *before = make_params(ctx, s->precision);
-    ks_reducer              *r = NULL;
-    double                   state[KS_STEP_N], counted = 1, squares = 0;
-    T_OK(ks_reducer_create(ctx, comm, p, &opt, &r));
-    T_OK(ks_optim_upload(ctx, &o, 1, state));
+    ks_params               *p = make_params(s->precision), *before = make_params(s->precision);
+    ks_reducer              *r                = NULL;
+    double                   state[KS_STEP_N] = {0}, counted = 1, x[MOST];
+    double                  *state_b = up(state, KS_STEP_N), *counted_b = up(&counted, 1), *squares_b = up(&counted, 1);
+    T_OK(ks_reducer_create(g_ctx, comm, p, &opt, &r));
+    T_OK(ks_optim_upload(g_ctx, &o, 1, state_b));
     T_OK(ks_params_zero_grad(p));
     T_OK(ks_reducer_begin(r));
-    for (int64_t i = 0; i < ks_params_total(p); i++) put(p, 'g', i, 1);
-    if (ks_comm_rank(comm) == s->size - 1) put(p, 'g', s->number, NAN);
-    T_OK(ks_reducer_end(r, 1, &counted, 0, NULL));
-    T_OK(ks_reducer_update(ctx, r, p, &o, s->size, &counted, &squares, state));
-    T_CHECK(state[KS_STEP_OK] == 0.0 && distance(p, before) == 0, "rank %d steps with a gradient that is not finite",
-            ks_comm_rank(comm));
+    for (int64_t i = 0; i < ks_params_total(p); i++) x[i] = 1;
+    if (ks_comm_rank(comm) == s->size - 1) x[s->number] = NAN;
+    put(p, 'g', 0, ks_params_total(p), x);
+    T_OK(ks_reducer_end(r, 1, counted_b, 0, NULL));
+    T_OK(ks_reducer_update(g_ctx, r, p, &o, s->size, counted_b, squares_b, state_b));
+    down(&state_b, state, KS_STEP_N);
+    down(&counted_b, &counted, 1);
+    down(&squares_b, x, 1);
+    T_CHECK(state[KS_STEP_OK] == 0.0 && distance(p, before, 'p') == 0,
+            "rank %d steps with a gradient that is not finite", ks_comm_rank(comm));
     ks_reducer_destroy(&r);
     ks_params_destroy(&p);
     ks_params_destroy(&before);
@@ -329,38 +367,47 @@ static void play_spoilt(ks_ctx *ctx, ks_comm *comm, const scene *s) {
 
 static void file_of(char out[128], int64_t leg) { snprintf(out, 128, "%s/leg%lld", t_dir, (long long)leg); }
 
+/* Weights and moments; those in host memory, or of the registry. */
 static void write_state(ks_params *p, const ks_moments *m, int64_t leg) {
     const size_t n = (size_t)ks_params_total(p), elem = ks_params_elem_bytes(p);
+    double       raw[3][MOST];
     char         path[128];
+    T_OK(ks_mem_to_host(g_ctx, raw[0], ks_params_flat(p, 'p'), n * elem));
+    if (m->m) memcpy(raw[1], m->m, n * elem), memcpy(raw[2], m->v, n * elem);
+    else {
+        T_OK(ks_mem_to_host(g_ctx, raw[1], ks_params_flat(p, 'm'), n * elem));
+        T_OK(ks_mem_to_host(g_ctx, raw[2], ks_params_flat(p, 'v'), n * elem));
+    }
     file_of(path, leg);
     FILE *f = fopen(path, "wb");
-    T_CHECK(f && fwrite(ks_params_flat(p, 'p'), elem, n, f) == n &&
-                fwrite(m->m ? m->m : ks_params_flat(p, 'm'), elem, n, f) == n &&
-                fwrite(m->v ? m->v : ks_params_flat(p, 'v'), elem, n, f) == n,
-            "%s", path);
+    T_CHECK(f && fwrite(raw, sizeof raw, 1, f) == 1, "%s", path);
     if (f) fclose(f);
 }
 static void read_state(ks_params *p, ks_moments *m, int64_t leg) {
     const size_t n = (size_t)ks_params_total(p), elem = ks_params_elem_bytes(p);
+    double       raw[3][MOST] = {{0}};
     char         path[128];
     file_of(path, leg);
     FILE *f = fopen(path, "rb");
-    T_CHECK(f && fread(ks_params_flat(p, 'p'), elem, n, f) == n &&
-                fread(m->m ? m->m : ks_params_flat(p, 'm'), elem, n, f) == n &&
-                fread(m->v ? m->v : ks_params_flat(p, 'v'), elem, n, f) == n,
-            "%s", path);
+    T_CHECK(f && fread(raw, sizeof raw, 1, f) == 1, "%s", path);
     if (f) fclose(f);
+    T_OK(ks_mem_to_backend(g_ctx, ks_params_flat(p, 'p'), raw[0], n * elem));
+    if (m->m) memcpy(m->m, raw[1], n * elem), memcpy(m->v, raw[2], n * elem);
+    else {
+        T_OK(ks_mem_to_backend(g_ctx, ks_params_flat(p, 'm'), raw[1], n * elem));
+        T_OK(ks_mem_to_backend(g_ctx, ks_params_flat(p, 'v'), raw[2], n * elem));
+    }
 }
 
 /* Leg `number` of three. */
-static void play_leg(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_leg(ks_comm *comm, const scene *s) {
     const ks_reducer_options opt = options(s);
-    ks_params               *p   = make_params(ctx, s->precision);
+    ks_params               *p   = make_params(s->precision);
     ks_reducer              *r   = NULL;
     ks_moments               old = {0}, m = {0};
     int64_t                  lo, hi;
     ks_comm_share(comm, N_SAMPLE, &lo, &hi);
-    T_OK(ks_reducer_create(ctx, comm, p, &opt, &r));
+    T_OK(ks_reducer_create(g_ctx, comm, p, &opt, &r));
     T_OK(ks_reducer_moments_room(r, &old));
     T_CHECK((old.m != NULL) == (r && s->shard), "room for moments");
     if (s->number > 0) {
@@ -374,7 +421,7 @@ static void play_leg(ks_ctx *ctx, ks_comm *comm, const scene *s) {
     } else if (r && s->shard) {
         T_ERR(ks_reducer_set_moments(r, &m), KS_ERR_ARG);
     }
-    for (int64_t step = 1; step <= N_STEP / 3; step++) step_once(ctx, r, p, lo, hi, s->number * (N_STEP / 3) + step);
+    for (int64_t step = 1; step <= N_STEP / 3; step++) step_once(r, p, lo, hi, s->number * (N_STEP / 3) + step);
     T_OK(ks_reducer_gather_moments(r, &m));
     if (ks_comm_rank(comm) == 0) write_state(p, &m, s->number);
     ks_moments_clear(&m);
@@ -383,20 +430,16 @@ static void play_leg(ks_ctx *ctx, ks_comm *comm, const scene *s) {
     ks_params_destroy(&p);
 }
 
-static void play_whole_run(ks_ctx *ctx, ks_comm *comm, const scene *s) {
-    ks_params *p = make_params(ctx, s->precision), *q = make_params(ctx, s->precision);
+static void play_whole_run(ks_comm *comm, const scene *s) {
+    ks_params *p = make_params(s->precision), *q = make_params(s->precision);
     ks_moments none = {0};
     (void)comm;
-    for (int64_t step = 1; step <= N_STEP; step++) step_once(ctx, NULL, p, 0, N_SAMPLE, step);
+    for (int64_t step = 1; step <= N_STEP; step++) step_once(NULL, p, 0, N_SAMPLE, step);
     read_state(q, &none, 2);
-    const double worst = distance(p, q), bar = bar_of(s);
+    const double worst = distance(p, q, 'p'), bar = bar_of(s);
     printf("3 ranks, then 1, then 2, fp%d: weights off by %.1e\n", s->precision == KS_FP64 ? 64 : 32, worst);
     T_CHECK(worst <= bar && worst >= 0, "weights differ from one rank's by %.2e", worst);
-    double moment = 0;
-    for (int64_t i = 0; i < ks_params_total(p); i++) {
-        moment = t_worse(moment, fabs(get(p, 'm', i) - get(q, 'm', i)));
-        moment = t_worse(moment, fabs(get(p, 'v', i) - get(q, 'v', i)));
-    }
+    const double moment = t_worse(distance(p, q, 'm'), distance(p, q, 'v'));
     T_CHECK(moment <= bar, "moments differ by %.2e", moment);
     ks_params_destroy(&p);
     ks_params_destroy(&q);
@@ -404,14 +447,14 @@ static void play_whole_run(ks_ctx *ctx, ks_comm *comm, const scene *s) {
 
 /* ---- refusals, failing allocations ---- */
 
-static void play_faults(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_faults(ks_comm *comm, const scene *s) {
     ks_reducer_options opt    = options(s);
     ks_reducer        *r      = NULL;
     int                failed = 0;
     for (int n = 1; n < 20; n++) { /* not collective: no rank waits for another */
-        ks_params *p = make_params(ctx, s->precision);
+        ks_params *p = make_params(s->precision);
         ks_alloc_fail_after(n);
-        const ks_status st = ks_reducer_create(ctx, comm, p, &opt, &r);
+        const ks_status st = ks_reducer_create(g_ctx, comm, p, &opt, &r);
         ks_alloc_fail_after(0);
         T_CHECK(st == KS_OK || (st == KS_ERR_NOMEM && !r), "allocation %d: %s", n, ks_status_text(st));
         ks_reducer_destroy(&r);
@@ -420,31 +463,32 @@ static void play_faults(ks_ctx *ctx, ks_comm *comm, const scene *s) {
         failed++;
     }
     T_CHECK(failed == 1 + (s->wire_bf16 ? 1 : 0) + (s->shard ? 3 : 0), "%d allocations", failed);
-    ks_params *p     = make_params(ctx, s->precision);
+    ks_params *p     = make_params(s->precision);
     opt.bucket_bytes = 0;
-    T_ERR(ks_reducer_create(ctx, comm, p, &opt, &r), KS_ERR_ARG);
-    T_ERR(ks_reducer_create(ctx, comm, p, NULL, &r), KS_ERR_ARG);
+    T_ERR(ks_reducer_create(g_ctx, comm, p, &opt, &r), KS_ERR_ARG);
+    T_ERR(ks_reducer_create(g_ctx, comm, p, NULL, &r), KS_ERR_ARG);
     ks_params_destroy(&p);
 }
 
 /* ---- time ---- */
 
-static void play_time(ks_ctx *ctx, ks_comm *comm, const scene *s) {
+static void play_time(ks_comm *comm, const scene *s) {
     const ks_reducer_options opt    = options(s);
     const int64_t            n      = s->number;
     ks_params               *params = NULL;
     ks_reducer              *r      = NULL;
     int64_t                  index;
-    T_OK(ks_params_create(ctx, KS_FP32, &params));
+    T_OK(ks_params_create(g_ctx, KS_FP32, &params));
     T_OK(ks_params_add(params, "p", 1, &n, KS_INIT_ZERO, 0, 1, &index));
     T_OK(ks_params_finish(params, 1));
     T_OK(ks_params_shard(params, 0)); /* no moments: this is about the gradient */
-    T_OK(ks_reducer_create(ctx, comm, params, &opt, &r));
+    T_OK(ks_reducer_create(g_ctx, comm, params, &opt, &r));
     for (int k = 0; k < 3; k++) {
         T_OK(ks_comm_barrier(comm, "time"));
         const double start = ks_wall_seconds();
         T_OK(ks_reducer_begin(r));
         T_OK(ks_reducer_end(r, 0, NULL, 0, NULL));
+        T_OK(ks_sync(g_ctx));
         const double t = ks_wall_seconds() - start;
         if (ks_comm_rank(comm) == 0)
             printf("%d ranks, %lld floats%s: %.3f s, %.2f GB/s of gradient\n", s->size, (long long)n,
@@ -456,8 +500,10 @@ static void play_time(ks_ctx *ctx, ks_comm *comm, const scene *s) {
 
 int main(int argc, char **argv) {
     const ks_precision both[2] = {KS_FP64, KS_FP32};
-    if (argc > 2 && !strcmp(argv[1], "time")) {
-        scene s = {play_time, argc > 3 ? atoi(argv[3]) : 2, KS_FP32, 25 << 20, 0, 0, atoll(argv[2]) * 1000000};
+    g_argc                     = argc;
+    g_argv                     = argv;
+    if (argc > 3 && !strcmp(argv[2], "time")) {
+        scene s = {play_time, argc > 4 ? atoi(argv[4]) : 2, KS_FP32, 25 << 20, 0, 0, atoll(argv[3]) * 1000000};
         play(&s);
         s.wire_bf16 = 1;
         play(&s);
@@ -494,8 +540,9 @@ int main(int argc, char **argv) {
     char path[128];
     for (int64_t leg = 0; leg < 3; leg++) {
         file_of(path, leg);
-        T_CHECK(unlink(path) == 0, "%s", path);
+        T_CHECK(unlink(path) == 0 || g_skipped, "%s", path);
     }
     rmdir(t_dir);
-    return t_done("reducer", 200);
+    if (g_skipped) printf("%d of %d scenes need more GPUs than there are\n", g_skipped, g_scenes);
+    return t_done("reducer", g_skipped ? 300 : 100000);
 }

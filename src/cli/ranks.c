@@ -162,11 +162,11 @@ done:
 }
 
 ks_status ks_cli_ranks(const ks_config *config, ks_comm **comm, ks_ctx **ctx) {
-    ks_status               st      = KS_OK;
-    const ks_launch_options opt     = ks_cli_launch_options();
-    ks_comm_options         how     = {.timeout_s = config->comm.timeout_s};
-    int                     threads = (int)config->device.threads;
-    ks_launch               launch;
+    ks_status               st  = KS_OK;
+    const ks_launch_options opt = ks_cli_launch_options();
+    ks_comm_options how = {.timeout_s = config->comm.timeout_s, .exit_code = ks_cli_exit_code, .is_told = &g_is_told};
+    int             threads = (int)config->device.threads;
+    ks_launch       launch;
     *comm = NULL;
     *ctx  = NULL;
     KS_TRY(ks_launch_detect(&opt, &launch));

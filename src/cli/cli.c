@@ -32,7 +32,8 @@ static void sink(void *user, ks_log_level level, const char *line) {
     if (level >= least || (!g_quiet && (!ks_cli_rank() || g_verbose))) { /* a log file gets the whole story */
         if (g_status_open) fputs("\r\033[K", stderr);
         g_status_open = 0;
-        fprintf(stderr, "%s%s%s\n", ks_cli_rank_prefix(), prefix[level], line);
+        /* a watchdog's last words have the rank already */
+        fprintf(stderr, "%s%s%s\n", strncmp(line, "[rank ", 6) ? ks_cli_rank_prefix() : "", prefix[level], line);
     }
     if (g_file) {
         fprintf(g_file, "%s%s\n", prefix[level], line);

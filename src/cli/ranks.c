@@ -9,9 +9,11 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+#include "core/machine.h"
 
-enum { FAILED_TOGETHER_S = 20 };
+enum { FAILED_TOGETHER_S = 20, FIRST_WORD_S = 1 };
 
 static const char *g_launcher, *g_rendezvous;
 static int64_t     g_rank = -1, g_size = -1, g_local_rank = -1;
@@ -79,9 +81,17 @@ static ks_status fail_together(const char *message) {
     return st;
 }
 
+/* Rank 0 may be about to say the same: results and decisions are the same on all ranks, and so are most errors. */
+static void wait_for_rank_0(void) {
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (double end = ks_wall_seconds() + FIRST_WORD_S; g_comm && ks_wall_seconds() < end; nanosleep(&pause, NULL))
+        if (ks_comm_poll(g_comm) != KS_OK) break;
+}
+
 int ks_cli_ranks_is_silent(const char *message) {
     if (g_launch.rank == 0) return 0;
     if (!g_is_refused && !g_has_tried) return fail_together(message) == KS_OK;
+    wait_for_rank_0();
     return g_is_refused || g_is_told || ks_comm_is_told(g_comm);
 }
 

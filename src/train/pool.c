@@ -19,7 +19,7 @@ typedef struct entry {
     int32_t slot; /* -1: another rank's */
     int32_t pick; /* index into the stream's frames */
     int32_t visits;
-    int32_t is_built; /* by its owner */
+    uint8_t is_built, is_waiting; /* of this rank's entries: tensors are those of `pick`; it is in the queue */
 } entry;
 
 struct ks_pool {
@@ -47,6 +47,10 @@ struct ks_pool {
     ks_batch   *pass;    /* (n_pass) */
     ks_segment *segment; /* (n_pass, n_stream) */
     /* building */
+    int64_t  n_slot;  /* entries of this rank */
+    int64_t *waiting; /* (n_slot) ring: entries that have got a new frame, oldest first; some may be built already */
+    int64_t  wait_first, n_wait;
+    int64_t *todo; /* (n_own) entries to build in this step */
     int32_t *build_slot, *build_charge;
     double  *build_pos;
 };
@@ -70,6 +74,8 @@ void ks_pool_destroy(ks_pool **ppool) {
     ks_mem_free(p->ctx, (void **)&p->slot_b);
     KS_FREE(p->pass);
     KS_FREE(p->segment);
+    KS_FREE(p->waiting);
+    KS_FREE(p->todo);
     KS_FREE(p->build_slot);
     KS_FREE(p->build_charge);
     KS_FREE(p->build_pos);
@@ -141,6 +147,7 @@ static ks_status fill_entries(ks_pool *p, const ks_method *method) {
             if (!p->is_resident) p->entry[e].visits = (int32_t)(e * p->opt.reuse / p->n_entry);
         }
         if (n_slot) KS_TRY(ks_tensors_create(p->ctx, p->data->system[s], method, n_slot, &p->stream[s].tensors));
+        p->n_slot += n_slot;
     }
 done:
     return st;
@@ -179,10 +186,12 @@ ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, const ks_method *
     KS_TRY(KS_ZNEW(p->segment, p->n_pass * p->n_stream));
     for (int64_t s = 0; s < data->n_system; s++)
         if (data->system[s]->n_atom > max_atom) max_atom = data->system[s]->n_atom;
+    KS_TRY(KS_NEW(p->todo, p->n_own));
     KS_TRY(KS_NEW(p->build_slot, p->n_own));
     KS_TRY(KS_NEW(p->build_charge, p->n_own));
     KS_TRY(KS_NEW(p->build_pos, p->n_own * max_atom * 3));
     KS_TRY(fill_entries(p, method));
+    KS_TRY(KS_NEW(p->waiting, p->n_slot));
     *out = p;
     p    = NULL;
 done:
@@ -238,27 +247,42 @@ static void cut(ks_pool *p) {
     }
 }
 
+/* What this step needs, and as many of those that wait as make up an even share of the work: entries are used up in
+ * bursts, and ranks whose turn it is not would wait for the one that builds. */
+static int64_t choose_builds(ks_pool *p) {
+    const int64_t share = (p->n_own + p->opt.reuse - 1) / p->opt.reuse;
+    int64_t       n     = 0;
+    for (int64_t k = 0; k < p->n_own; k++)
+        if (!p->entry[p->chosen[k]].is_built) p->todo[n++] = p->chosen[k];
+    for (int64_t k = 0; k < n; k++) p->entry[p->todo[k]].is_built = 1;
+    while (n < share && p->n_wait > 0) {
+        const int64_t at = p->waiting[p->wait_first];
+        entry        *e  = &p->entry[at];
+        p->wait_first    = (p->wait_first + 1) % p->n_slot;
+        p->n_wait--;
+        e->is_waiting = 0;
+        if (!e->is_built) p->todo[n++] = at;
+        e->is_built = 1;
+    }
+    return n;
+}
+
 static ks_status build(ks_pool *p, int64_t *n_built) {
     ks_status        st = KS_OK;
     const ks_frames *f  = p->data->frames;
-    *n_built            = 0;
+    *n_built            = choose_builds(p);
     for (int64_t s = 0; s < p->n_stream; s++) {
         int64_t n = 0;
-        for (int64_t k = 0; k < p->n_own; k++) {
-            const entry *e = &p->entry[p->chosen[k]];
-            if (e->system != s || e->is_built) continue;
-            const int64_t frame = p->frames[k], atoms = p->data->system[s]->n_atom;
+        for (int64_t k = 0; k < *n_built; k++) {
+            const entry *e = &p->entry[p->todo[k]];
+            if (e->system != s) continue;
+            const int64_t frame = p->stream[s].frame[e->pick], atoms = p->data->system[s]->n_atom;
             p->build_slot[n]   = e->slot;
             p->build_charge[n] = f->charge[frame];
             memcpy(p->build_pos + n * atoms * 3, f->pos + f->atom_off[frame] * 3, (size_t)(atoms * 3) * sizeof(double));
             n++;
         }
         if (n) KS_TRY(ks_tensors_build(p->stream[s].tensors, n, p->build_slot, p->build_pos, p->build_charge));
-    }
-    for (int64_t lane = 0; lane < p->opt.batch; lane++) { /* the other ranks do theirs now */
-        entry *e = &p->entry[p->batch[lane]];
-        *n_built += !e->is_built;
-        e->is_built = 1;
     }
 done:
     return st;
@@ -292,6 +316,9 @@ void ks_pool_done(ks_pool *p) {
         s->is_in[gone]     = 0;
         e->visits          = 0;
         e->is_built        = 0;
+        if (e->slot < 0 || e->is_waiting) continue;
+        e->is_waiting                                         = 1;
+        p->waiting[(p->wait_first + p->n_wait++) % p->n_slot] = p->batch[lane];
     }
 }
 
@@ -357,8 +384,9 @@ ks_status ks_pool_load(ks_pool *p, int64_t n_word, const int64_t *w) {
         x->is_in[w[0]]       = 1;
         p->entry[e].pick     = (int32_t)w[0];
         p->entry[e].visits   = (int32_t)w[1];
-        p->entry[e].is_built = 0;
+        p->entry[e].is_built = p->entry[e].is_waiting = 0;
     }
+    p->n_wait = 0;
 done:
     return st;
 }

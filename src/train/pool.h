@@ -28,7 +28,8 @@ KS_NODISCARD ks_status ks_pool_create(ks_ctx *ctx, const ks_run_data *data, cons
                                       const int64_t *frame, const ks_pool_options *opt, ks_pool **out);
 void                   ks_pool_destroy(ks_pool **pool);
 
-/* Draws the next batch and makes the tensors of this rank's frames that are missing; *n_built: on all ranks together. */
+/* Draws the next batch and makes the tensors of this rank's frames that are missing, and some of those that later batches
+ * will need, so that every step builds about as many; *n_built: how many. */
 KS_NODISCARD ks_status ks_pool_next(ks_pool *pool, int64_t *n_built);
 int64_t                ks_pool_n_pass(const ks_pool *pool);
 /* Pass p of this rank's share of the batch: segments, and the frame numbers in their order. */

@@ -141,12 +141,13 @@ static ks_status update_body(ks_trainer *t, const ks_batch *unused) {
                              state_of(t));
 }
 
-/* This rank's votes go where the sums will be. One rank keeps them on the host. */
+/* This rank's votes and builds go where the sums will be. One rank keeps them on the host. */
 static ks_status upload_votes(ks_trainer *t, const ks_flight *f) {
     ks_status st = KS_OK;
-    double    vote[KS_VOTE_N];
-    for (int k = 0; k < KS_VOTE_N; k++) vote[k] = f->vote[k];
-    if (t->comm) KS_TRY(ks_mem_to_backend(t->ctx, t->block + KS_BLOCK_VOTE, vote, sizeof vote));
+    double    own[KS_VOTE_N + 1];
+    for (int k = 0; k < KS_VOTE_N; k++) own[k] = f->vote[k];
+    own[KS_VOTE_N] = (double)f->n_built;
+    if (t->comm) KS_TRY(ks_mem_to_backend(t->ctx, t->block + KS_BLOCK_VOTE, own, sizeof own));
 done:
     return st;
 }
@@ -232,7 +233,7 @@ ks_status ks_trainer_collect(ks_trainer *t, ks_step_result *out) {
                             .min_gap          = terms[KS_TERM_MIN_GAP],
                             .n_frame          = batch,
                             .n_masked         = n_masked,
-                            .n_built          = f->n_built,
+                            .n_built          = t->comm ? (int64_t)block[KS_BLOCK_BUILT] : f->n_built,
                             .build_seconds    = f->build_seconds,
                             .seconds          = now - fmax(f->start, t->collected_at),
                             .wait_seconds     = waited - t->waited};

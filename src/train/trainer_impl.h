@@ -34,11 +34,12 @@ typedef struct ks_valid_set {
 /* Work of a step that is recorded after it has run once, and replayed; see trainer_graph.c. */
 typedef struct ks_recorder ks_recorder;
 
-/* ks_trainer.block: doubles that a step makes in backend memory and that come to the host with its result. Votes and the
+/* ks_trainer.block: doubles that a step makes in backend memory and that come to the host with its result. Votes, builds and the
  * terms up to the frames that counted are sums over the ranks, the smallest gap is the smallest of all. */
 enum {
     KS_BLOCK_VOTE,
-    KS_BLOCK_TERM   = KS_BLOCK_VOTE + KS_VOTE_N,
+    KS_BLOCK_BUILT = KS_BLOCK_VOTE + KS_VOTE_N, /* geometries whose tensors were made */
+    KS_BLOCK_TERM,
     KS_BLOCK_LEAST  = KS_BLOCK_TERM + KS_TERM_MIN_GAP,
     KS_BLOCK_STATE  = KS_BLOCK_TERM + KS_TERM_N, /* of the optimiser */
     KS_BLOCK_FETCH  = KS_BLOCK_STATE + KS_STEP_N,

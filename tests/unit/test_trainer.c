@@ -70,10 +70,10 @@ enum { MAX_RANK = 5, MAX_BATCH = 16, MAX_WORD = 512 };
 typedef struct pools { /* of all ranks of a run, in one process */
     int64_t  n, batch;
     ks_pool *rank[MAX_RANK];
-    int64_t  built, built_own; /* in the last step: as every rank says, and counted by tensors */
-    int64_t  frame[MAX_BATCH]; /* of the last step, in rank order */
-    int64_t  n_pass;           /* of all ranks together */
-    int64_t  most, least;      /* frames of a rank */
+    int64_t  built, built_most; /* in the last step: by all ranks, by the one that built most */
+    int64_t  frame[MAX_BATCH];  /* of the last step, in rank order */
+    int64_t  n_pass;            /* of all ranks together */
+    int64_t  most, least;       /* frames of a rank */
 } pools;
 
 static void pools_open(pools *p, ks_ctx *ctx, const ks_run_data *data, int64_t n_rank, int64_t n_entry, int64_t batch,
@@ -99,14 +99,13 @@ static void pools_close(pools *p) {
 /* Draws a batch on all ranks. Every rank holds its own frames' geometries and no others. */
 static void pools_next(pools *p, const ks_run_data *data) {
     int64_t n = 0, built = 0;
-    p->n_pass = p->most = 0;
-    p->least            = p->batch;
+    p->n_pass = p->most = p->built = p->built_most = 0;
+    p->least                                       = p->batch;
     for (int64_t r = 0; r < p->n; r++) {
         int64_t own = 0, first = n;
         T_OK(ks_pool_next(p->rank[r], &built));
-        T_CHECK(r == 0 || built == p->built, "rank %lld counts %lld new geometries, rank 0 %lld", (long long)r,
-                (long long)built, (long long)p->built);
-        p->built = built;
+        p->built += built;
+        p->built_most = built > p->built_most ? built : p->built_most;
         p->n_pass += ks_pool_n_pass(p->rank[r]);
         for (int64_t q = 0; q < ks_pool_n_pass(p->rank[r]); q++) {
             const int64_t  *frames = NULL;
@@ -187,7 +186,9 @@ static void test_pool(void) {
     /* every step replaces batch / reuse frames in the mean, the first pool apart */
     T_CHECK(labs((long)total - (STEPS * BATCH / REUSE + ENTRIES / 2)) <= ENTRIES, "%lld geometries built",
             (long long)total);
-    T_CHECK(most_built <= BATCH, "%d built in one step", most_built);
+    /* Once the first sweep and its staggered visits are over, at most the share of 4 / 3 and what cannot wait. */
+    T_CHECK(most_built <= 3, "%d built in one step", most_built);
+    printf("at most %d built in a step, %.2f in the mean\n", most_built, (double)total / STEPS);
     /* 480 visits over 30 frames are 16 each; a walk of 3 visits at a time stays near */
     for (int f = 0; f < FRAMES; f++)
         T_CHECK(visits[f] >= 10 && visits[f] <= 22, "frame %d visited %lld times", f, (long long)visits[f]);
@@ -251,8 +252,9 @@ static void test_pool_ranks(const char *file, const char *sizes, int64_t n_entry
     ks_run_data *data = NULL;
     ks_ctx      *ctx  = make_ctx(1);
     pools        one, p[MAX_RANK + 1], taken;
-    int64_t      word[MAX_WORD], want[MAX_BATCH], have[MAX_BATCH], total[MAX_RANK + 1] = {0}, n_word;
-    int          different = 0, lost = 0;
+    int64_t      word[MAX_WORD], want[MAX_BATCH], have[MAX_BATCH], total[MAX_RANK + 1] = {0}, built[MAX_RANK + 1] = {0},
+                                                                               n_word;
+    int different = 0, lost = 0;
     open_data(file, sizes, &data);
     pools_open(&one, ctx, data, 1, n_entry, batch, batch, reuse);
     for (int64_t n = 2; n <= MAX_RANK; n++) pools_open(&p[n], ctx, data, n, n_entry, batch, 1 + n % 2, reuse);
@@ -264,14 +266,14 @@ static void test_pool_ranks(const char *file, const char *sizes, int64_t n_entry
             pools_next(&p[n], data);
             T_CHECK(p[n].most - p[n].least <= 1, "shares of %lld and %lld frames", (long long)p[n].least,
                     (long long)p[n].most);
-            T_CHECK(p[n].built == one.built, "%lld and %lld geometries built", (long long)p[n].built,
-                    (long long)one.built);
+            built[n] += p[n].built;
             total[n] += p[n].n_pass;
             memcpy(have, p[n].frame, sizeof have);
             qsort(have, (size_t)batch, sizeof *have, ascending);
             different += memcmp(want, have, (size_t)batch * sizeof *have) != 0;
             pools_done(&p[n]);
         }
+        built[1] += one.built;
         pools_done(&one);
         if (s % 13 != 12) continue;
         /* from 1 to 3, from 3 to 2, from 2 to 4 ranks ... */
@@ -304,6 +306,10 @@ static void test_pool_ranks(const char *file, const char *sizes, int64_t n_entry
     T_CHECK(lost == 0, "%d pools were taken over without building anything", lost);
     for (int64_t n = 2; n <= MAX_RANK; n++)
         T_CHECK(total[n] >= STEPS * n, "%lld passes on %lld ranks", (long long)total[n], (long long)n);
+    /* the same geometries, but who has capacity left makes them earlier: at most what the pool holds */
+    for (int64_t n = 2; n <= MAX_RANK; n++)
+        T_CHECK(llabs(built[n] - built[1]) <= n_entry, "%lld and %lld geometries built", (long long)built[n],
+                (long long)built[1]);
     for (int64_t n = 2; n <= MAX_RANK; n++) pools_close(&p[n]);
     pools_close(&one);
     ks_run_data_close(&data);

@@ -15,7 +15,7 @@ typedef struct call_head {
 ks_status ks_comm_refuse(ks_comm *c, const char *text) {
     ks_status st = KS_OK;
     if (c->rank == 0) {
-        ks_control_fail(c->control, KS_ERR_COMM, text);
+        ks_control_verdict(c->control, KS_ERR_COMM, text);
         KS_CHECK(0, KS_ERR_COMM, "%s", text);
     }
     KS_TRY(ks_control_blame(c->control, KS_ERR_COMM, text));
@@ -33,7 +33,7 @@ static ks_status mismatch(ks_comm *c, int rank, const call_head *mine, const cal
              "rank %d (%s) is at '%.40s', rank 0 (%s) at '%.40s'%s: they have lost step with each other. This is a "
              "bug; please report it with both logs",
              rank, ks_control_host(c->control, rank), theirs->what, ks_control_host(c->control, 0), mine->what, size);
-    ks_control_fail(c->control, KS_ERR_COMM, text);
+    ks_control_verdict(c->control, KS_ERR_COMM, text);
     KS_CHECK(0, KS_ERR_COMM, "%s", text);
 done:
     return st;

@@ -101,7 +101,6 @@ ks_status ks_control_open(const ks_launch *launch, const ks_comm_options *opt, i
     c->period    = fmin(1, c->timeout / 8);
     c->grace     = fmin(10, c->timeout);
     c->exit_code = opt ? opt->exit_code : NULL;
-    c->end_rank  = -1;
     c->step      = -1;
     c->wake[0] = c->wake[1] = -1;
     atomic_init(&c->has_ended, 0);
@@ -110,8 +109,10 @@ ks_status ks_control_open(const ks_launch *launch, const ks_comm_options *opt, i
     KS_TRY(locks_create(c));
     KS_TRY(KS_ZNEW(c->peer, c->size));
     KS_TRY(KS_NEW(c->data_fd, c->size));
+    for (int r = 0; r < c->size; r++) c->data_fd[r] = -1;
     KS_TRY(KS_ZNEW(c->link, c->size));
-    for (int r = 0; r < c->size; r++) c->data_fd[r] = c->link[r].fd = -1;
+    for (int r = 0; r < c->size; r++) c->link[r].fd = -1;
+    KS_TRY(KS_ZNEW(c->has_bye, c->size));
     KS_TRY(fill_hello(c, opt, &mine));
     memcpy(c->peer[c->rank].host, mine.host, sizeof mine.host);
     c->peer[c->rank].pid = mine.pid;
@@ -146,6 +147,7 @@ void ks_control_close(ks_control **control) {
     KS_FREE(c->peer);
     KS_FREE(c->data_fd);
     KS_FREE(c->link);
+    KS_FREE(c->has_bye);
     KS_FREE(*control);
 }
 
@@ -160,9 +162,9 @@ static struct timespec time_after(double seconds) {
     return t;
 }
 
-void ks_control_fail(ks_control *c, ks_status status, const char *message) {
+static void fail(ks_control *c, ks_status status, ks_end_source source, const char *message) {
     const struct timespec end = time_after(fmin(1, c->timeout));
-    ks_control_end(c, status, c->rank, 0, message);
+    ks_control_end(c, status, source, message);
     ks_control_wake(c);
     pthread_mutex_lock(&c->lock);
     if (!c->is_noticed) {
@@ -172,6 +174,11 @@ void ks_control_fail(ks_control *c, ks_status status, const char *message) {
     while (!c->is_sent && !c->has_left)
         if (pthread_cond_timedwait(&c->changed, &c->lock, &end)) break;
     pthread_mutex_unlock(&c->lock);
+}
+
+void ks_control_fail(ks_control *c, ks_status status, const char *message) { fail(c, status, KS_END_OWN, message); }
+void ks_control_verdict(ks_control *c, ks_status status, const char *message) {
+    fail(c, status, KS_END_FOUND, message);
 }
 
 ks_status ks_control_poll(ks_control *c) {
@@ -192,20 +199,28 @@ done:
 }
 
 int ks_control_is_told(const ks_control *c) {
-    return c->rank != 0 && atomic_load_explicit(&((ks_control *)c)->has_ended, memory_order_acquire) && c->is_told;
+    return c->rank != 0 && atomic_load_explicit(&((ks_control *)c)->has_ended, memory_order_acquire) &&
+           c->end_source == KS_END_TOLD;
 }
 
 int ks_control_has_ended(const ks_control *c) { return atomic_load(&((ks_control *)c)->has_ended); }
 
-ks_status ks_control_blame(ks_control *c, ks_status status, const char *message) {
-    ks_status             st  = KS_OK;
+/* Until the watchdog knows why the job is over, or that `rank` (-1: nobody) has ended in good order: then 1. */
+static int await_word(ks_control *c, int rank) {
     const struct timespec end = time_after(fmin(3, c->timeout / 2));
+    int                   bye = 0;
     pthread_mutex_lock(&c->lock);
-    while (!atomic_load(&c->has_ended))
+    while (!atomic_load(&c->has_ended) && !(bye = rank >= 0 && c->has_bye[rank]))
         if (pthread_cond_timedwait(&c->changed, &c->lock, &end)) break;
     pthread_mutex_unlock(&c->lock);
+    return bye;
+}
+
+ks_status ks_control_blame(ks_control *c, ks_status status, const char *message) {
+    ks_status st = KS_OK;
+    (void)await_word(c, -1);
     KS_TRY(ks_control_poll(c));
-    ks_control_fail(c, status, message);
+    ks_control_verdict(c, status, message);
     KS_CHECK(0, status, "%s", message);
 done:
     return st;
@@ -244,14 +259,23 @@ double ks_control_wait_seconds(const ks_control *c) {
 
 /* The data connection is broken: why, the watchdog should know. */
 static ks_status lost(ks_control *c, int rank, int error) {
-    char name[KS_HOST_NAME + 64], text[KS_TEXT_BYTES], what[KS_WHAT_BYTES];
+    ks_status st = KS_OK;
+    char      name[KS_HOST_NAME + 64], text[KS_TEXT_BYTES], what[KS_WHAT_BYTES];
+    const int bye = await_word(c, rank);
+    KS_TRY(ks_control_poll(c));
     pthread_mutex_lock(&c->lock);
     memcpy(what, c->what, sizeof what);
     pthread_mutex_unlock(&c->lock);
     snprintf(text, sizeof text, "%s %s while rank %d waits for it in '%s'%s%s. See its log",
-             ks_control_name(c, rank, name), error ? "cannot be reached" : "has ended", c->rank, what,
-             error ? ": " : "", error ? strerror(error) : "");
-    return ks_control_blame(c, KS_ERR_COMM, text);
+             ks_control_name(c, rank, name),
+             bye     ? "has ended in good order"
+             : error ? "cannot be reached"
+                     : "has ended",
+             c->rank, what, error && !bye ? ": " : "", error && !bye ? strerror(error) : "");
+    ks_control_verdict(c, KS_ERR_COMM, text);
+    KS_CHECK(0, KS_ERR_COMM, "%s", text);
+done:
+    return st;
 }
 
 ks_status ks_control_swap(ks_control *c, int rank, const void *out, size_t out_bytes, void *in, size_t in_bytes) {

@@ -31,8 +31,10 @@ void                   ks_control_fail(ks_control *control, ks_status status, co
 KS_NODISCARD ks_status ks_control_poll(ks_control *control);
 int                    ks_control_is_told(const ks_control *control);
 int                    ks_control_has_ended(const ks_control *control); /* poll without its error */
-/* The calling thread has found that a rank is gone or that all ranks will find the same error: what the watchdog hears
- * within a short time about it, else status and message, which the others are told then. Never KS_OK. */
+/* The same when no single rank has failed: nobody's name is put before the message. */
+void ks_control_verdict(ks_control *control, ks_status status, const char *message);
+/* The calling thread has met an error that the watchdog, or rank 0, should soon have a word on: that one when it comes
+ * within a short time, else status and message, which the others are told then. Never KS_OK. */
 KS_NODISCARD ks_status ks_control_blame(ks_control *control, ks_status status, const char *message);
 
 /* The calling thread begins to wait for others in `what` (the text is copied) of `step` (-1: the one before), and has

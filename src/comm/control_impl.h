@@ -63,9 +63,8 @@ typedef struct ks_peer {
 typedef enum ks_watch_kind { KS_WATCH_BEAT = 1, KS_WATCH_BYE, KS_WATCH_ABORT } ks_watch_kind;
 typedef struct ks_watch_frame {
     uint32_t kind;
-    int32_t  rank; /* BEAT: of the sender; ABORT: of the rank that is to blame, -1: none alone */
-    int32_t  status;
-    int32_t  is_waiting;
+    int32_t  status; /* of ABORT */
+    int32_t  is_waiting, pad;
     uint64_t calls;               /* waits begun so far: ranks make the same calls in the same order */
     int64_t  step;                /* -1: none yet */
     double   seconds;             /* in this phase */
@@ -75,10 +74,16 @@ typedef struct ks_watch_frame {
 
 /* ---- state ---- */
 
+typedef enum ks_end_source {
+    KS_END_OWN,   /* this rank's calling thread has met an error */
+    KS_END_FOUND, /* this rank has found out about another one, or about all */
+    KS_END_TOLD   /* another rank has said so */
+} ks_end_source;
+
 /* One end of a watch connection; the watchdog thread's alone. */
 typedef struct ks_watch_link {
     int            fd; /* -1: closed */
-    int            has_bye, sent_bye, sent_abort;
+    int            sent_bye, sent_abort;
     double         heard; /* time of the last frame */
     ks_watch_frame in, out, last;
     size_t         n_in, n_out; /* bytes of `in` that have come, of `out` that are still to go */
@@ -98,10 +103,12 @@ struct ks_control {
     pthread_cond_t  changed;   /* for ks_control_fail, _blame and _close, on the monotonic clock */
     atomic_int      has_ended; /* set after the fields it stands for */
     ks_status       end_status;
-    int             end_rank, is_told, is_sent, is_noticed, is_leaving, has_left;
+    ks_end_source   end_source;
+    int             is_sent, is_noticed, is_leaving, has_left;
     double          end_time, noticed_time;
     char            end_text[KS_TEXT_BYTES];
-    int             depth; /* of nested waits */
+    char           *has_bye; /* (size) that rank has ended in good order */
+    int             depth;   /* of nested waits */
     uint64_t        calls;
     int64_t         step;
     double          phase_time, wait_seconds;
@@ -124,8 +131,8 @@ KS_NODISCARD ks_status ks_control_join(ks_control *c, const ks_hello *mine);
 KS_NODISCARD ks_status ks_control_watch_start(ks_control *c);
 /* Tells the others what there is to tell, ends the thread. */
 void ks_control_watch_stop(ks_control *c);
-/* The job has ended; the first to say so is believed. told: another rank has said it. Takes the lock. */
-void ks_control_end(ks_control *c, ks_status status, int rank, int told, const char *text);
+/* The job has ended; the first to say so is believed. Takes the lock. */
+void ks_control_end(ks_control *c, ks_status status, ks_end_source source, const char *text);
 /* Wakes the watchdog. */
 void ks_control_wake(ks_control *c);
 #endif

@@ -35,12 +35,11 @@ void ks_control_wake(ks_control *c) {
     } /* full: it will wake up anyway */
 }
 
-void ks_control_end(ks_control *c, ks_status status, int rank, int told, const char *text) {
+void ks_control_end(ks_control *c, ks_status status, ks_end_source source, const char *text) {
     pthread_mutex_lock(&c->lock);
     if (!atomic_load(&c->has_ended)) {
         c->end_status = status > KS_OK && status < KS_STATUS_COUNT ? status : KS_ERR_COMM;
-        c->end_rank   = rank;
-        c->is_told    = told;
+        c->end_source = source;
         c->end_time   = ks_wall_seconds();
         snprintf(c->end_text, sizeof c->end_text, "%s", text);
         atomic_store_explicit(&c->has_ended, 1, memory_order_release);
@@ -73,7 +72,7 @@ static void link_write(ks_watch_link *l) {
 }
 
 static ks_watch_frame beat(ks_control *c) {
-    ks_watch_frame f = {.kind = KS_WATCH_BEAT, .rank = c->rank};
+    ks_watch_frame f = {.kind = KS_WATCH_BEAT};
     pthread_mutex_lock(&c->lock);
     f.is_waiting = c->depth > 0;
     f.calls      = c->calls;
@@ -97,22 +96,21 @@ static void heard(watch *w, int rank, ks_watch_link *l) {
         l->last = *f;
         break;
     case KS_WATCH_BYE:
-        l->has_bye = 1;
         ks_socket_close(&l->fd);
+        pthread_mutex_lock(&c->lock);
+        c->has_bye[rank] = 1;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
         break;
     case KS_WATCH_ABORT:
-        if (f->rank == rank && rank != 0)
-            snprintf(text, sizeof text, "%s: %.*s", ks_control_name(c, rank, name),
-                     (int)(sizeof text - sizeof name - 3), f->text);
-        else memcpy(text, f->text, sizeof text);
         ks_socket_close(&l->fd);
-        ks_control_end(c, f->status, f->rank, 1, text);
+        ks_control_end(c, f->status, KS_END_TOLD, f->text);
         break;
     default:
         ks_socket_close(&l->fd);
         snprintf(text, sizeof text, "%s has sent something that is no heartbeat: memory overwritten?",
                  ks_control_name(c, rank, name));
-        ks_control_end(c, KS_ERR_COMM, rank, 0, text);
+        ks_control_end(c, KS_ERR_COMM, KS_END_FOUND, text);
     }
 }
 
@@ -126,7 +124,7 @@ static void gone(watch *w, int rank, ks_watch_link *l) {
         "%s has gone without a word: killed, or out of memory. See its log and dmesg on %s. The run goes on from its "
         "last checkpoint",
         ks_control_name(c, rank, name), c->peer[rank].host);
-    ks_control_end(c, KS_ERR_COMM, rank, 0, text);
+    ks_control_end(c, KS_ERR_COMM, KS_END_FOUND, text);
 }
 
 static void link_read(watch *w, int rank, ks_watch_link *l) {
@@ -156,7 +154,7 @@ static void judge_silence(watch *w) {
             "%s has been silent for %.3g s (comm.timeout_s %g): stopped, or its node or the network to it is down. See "
             "its log. The run goes on from its last checkpoint",
             ks_control_name(c, r, name), now - l->heard, c->timeout);
-        ks_control_end(c, KS_ERR_COMM, r, 0, text);
+        ks_control_end(c, KS_ERR_COMM, KS_END_FOUND, text);
         return;
     }
 }
@@ -167,45 +165,47 @@ static void describe(const watch *w, int rank, const ks_watch_frame *f, char *ou
     char              name[KS_HOST_NAME + 64], step[32] = "";
     if (f->step >= 0) snprintf(step, sizeof step, " (step %lld)", (long long)f->step);
     ks_control_name(c, rank, name);
-    if (rank != c->rank && c->link[rank].has_bye)
-        snprintf(out, size, "%s, which has ended in good order after '%s'%s", name, f->what, step);
+    if (c->has_bye[rank]) snprintf(out, size, "%s, which has ended in good order after '%s'%s", name, f->what, step);
     else if (f->is_waiting) snprintf(out, size, "%s, which is at '%s'%s", name, f->what, step);
     else snprintf(out, size, "%s, at work for %.3g s since '%s'%s", name, f->seconds, f->what, step);
 }
+
+typedef enum lateness { ON_TIME, BEHIND, AWAY } lateness; /* waits at an earlier call; does not wait at all */
 
 /* Rank 0: has anybody waited for too long, and for whom? A wait counts as its rank reports it; two periods more, so that
  * all others have reported later than the moment it became too long. */
 static void judge_waits(watch *w) {
     ks_control    *c       = w->c;
     ks_watch_frame longest = {.seconds = -1}, f;
+    lateness       worst   = ON_TIME;
     uint64_t       calls   = 0;
-    int            who = -1, n = 0, n_shown = 0, blame = -1;
-    char           text[KS_TEXT_BYTES], late[512] = "", one[KS_HOST_NAME + 192];
+    int            who = -1, n                    = 0;
+    char           text[KS_TEXT_BYTES], late[640] = "";
     size_t         used = 0;
     for (int r = 0; r < c->size; r++) {
         f = r == c->rank ? beat(c) : c->link[r].last;
-        if ((r != c->rank && c->link[r].has_bye) || !f.is_waiting) continue;
+        if (c->has_bye[r] || !f.is_waiting) continue;
         if (f.seconds > longest.seconds) longest = f, who = r;
         if (f.calls > calls) calls = f.calls;
     }
     if (who < 0 || longest.seconds <= c->timeout + 2 * c->period) return;
-    for (int r = 0; r < c->size; r++) {
-        const int has_left = r != c->rank && c->link[r].has_bye;
-        f                  = r == c->rank ? beat(c) : c->link[r].last;
-        if (!has_left && f.is_waiting && f.calls >= calls) continue;
-        if (blame < 0) blame = r;
-        if (n++ >= 3) continue;
-        describe(w, r, &f, one, sizeof one);
-        if (used < sizeof late)
-            used += (size_t)snprintf(late + used, sizeof late - used, "%s%s", n > 1 ? "; " : "", one);
-        n_shown++;
-    }
-    if (n > n_shown && used < sizeof late) snprintf(late + used, sizeof late - used, "; and %d more", n - n_shown);
+    for (int pass = 0; pass < 2; pass++) /* those who are behind may themselves wait for those who are away */
+        for (int r = 0; r < c->size; r++) {
+            f                = r == c->rank ? beat(c) : c->link[r].last;
+            const lateness l = c->has_bye[r] || !f.is_waiting ? AWAY : f.calls < calls ? BEHIND : ON_TIME;
+            if (pass == 0 && l > worst) worst = l;
+            if (pass == 0 || l == ON_TIME || l < worst) continue;
+            if (n++ >= 3 || used >= sizeof late - 32) continue;
+            if (n > 1) used += (size_t)snprintf(late + used, sizeof late - used, "; ");
+            describe(w, r, &f, late + used, sizeof late - used);
+            used = strlen(late);
+        }
+    if (n > 3) snprintf(late + used, sizeof late - used, "; and %d more", n - 3);
     if (n)
         snprintf(
             text, sizeof text,
-            "rank %d (%s) has waited for %.3g s in '%s' (comm.timeout_s %g) for %s. See the log there. The run goes on "
-            "from its last checkpoint",
+            "rank %d (%.64s) has waited for %.3g s in '%s' (comm.timeout_s %g) for %s. See the log there. The run goes "
+            "on from its last checkpoint",
             who, c->peer[who].host, longest.seconds, longest.what, c->timeout, late);
     else
         snprintf(
@@ -214,7 +214,7 @@ static void judge_waits(watch *w) {
             "data, or the call takes longer than that. NCCL_DEBUG=INFO shows what it uses, NCCL_SOCKET_IFNAME chooses "
             "the interface",
             longest.seconds, longest.what, c->timeout);
-    ks_control_end(c, KS_ERR_COMM, blame, 0, text);
+    ks_control_end(c, KS_ERR_COMM, KS_END_FOUND, text);
 }
 
 /* ---- the thread ---- */
@@ -237,12 +237,15 @@ static void after_end(watch *w) {
     const double   now   = ks_wall_seconds();
     int            n_due = 0, speaks;
     double         stuck;
+    char           name[KS_HOST_NAME + 64];
     pthread_mutex_lock(&c->lock);
     f.status = c->end_status;
-    f.rank   = c->end_rank;
-    memcpy(f.text, c->end_text, sizeof f.text);
+    if (c->end_source == KS_END_OWN) /* the others are told whose error it is */
+        snprintf(f.text, sizeof f.text, "%s: %.*s", ks_control_name(c, c->rank, name),
+                 (int)(sizeof f.text - sizeof name), c->end_text);
+    else memcpy(f.text, c->end_text, sizeof f.text);
     stuck  = c->is_noticed ? now - c->noticed_time - 3 * c->grace : now - c->end_time - c->grace;
-    speaks = c->rank == 0 || !c->is_told;
+    speaks = c->rank == 0 || c->end_source != KS_END_TOLD;
     pthread_mutex_unlock(&c->lock);
     for (int r = w->first; r <= w->last; r++) {
         ks_watch_link *l = &c->link[r];
@@ -260,7 +263,7 @@ static void after_end(watch *w) {
 }
 
 static void say_bye(watch *w) {
-    const ks_watch_frame f = {.kind = KS_WATCH_BYE, .rank = w->c->rank};
+    const ks_watch_frame f = {.kind = KS_WATCH_BYE};
     for (int r = w->first; r <= w->last; r++) {
         ks_watch_link *l = &w->c->link[r];
         if (l->fd >= 0 && !l->sent_bye && !l->sent_abort && link_put(l, &f)) l->sent_bye = 1;

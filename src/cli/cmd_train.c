@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli/cli.h"
+#include "cli/ranks.h"
 #include "cli/signals.h"
 #include "ksgrad/train.h"
 
@@ -75,10 +76,14 @@ int ks_cmd_train(int argc, char **argv) {
     else if (!strcmp(resume, "must")) options.resume = KS_RESUME_MUST;
     else return ks_cli_usage_error("train", "--resume wants auto, never or must, got '%s'", resume);
     join_words(argc, argv, command, sizeof command);
-    ks_run_result      result;
-    const char *const *set = ks_cli_sets(&n_set);
+    ks_run_result           result;
+    ks_launch               launch;
+    const ks_launch_options how = ks_cli_launch_options();
+    const char *const      *set = ks_cli_sets(&n_set);
     KS_TRY(ks_config_load(arg[0], n_set, set, &config));
     KS_TRY(ks_cli_ranks(&config, &comm, &ctx));
+    KS_TRY(ks_launch_detect(&how, &launch));
+    options.launcher = ks_launcher_name(launch.launcher);
     if (ks_comm_rank(comm) > 0) options.folder = NULL;
     else if (isatty(STDERR_FILENO)) options.status = live_line;
     KS_TRY(ks_cli_catch_signals());

@@ -111,8 +111,8 @@ const ks_key ks_schema[] = {
     INT("train.reuse", train.reuse, "16", 1, 1e6, "visits", SOFT,
         "how often a geometry is visited before it leaves the pool"),
     INT("train.pool", train.pool, "0", 0, 1e7, "frames", SOFT,
-        "geometries whose tensors are kept in memory; 0: all training frames if they fit, else what fits, at most "
-        "batch x reuse"),
+        "geometries whose tensors are kept in memory, by all ranks together; 0: all training frames if they fit, else "
+        "what fits, at most batch x reuse"),
     INT("train.micro_batch", train.micro_batch, "0", 0, 1e6, "frames", SOFT, "frames per pass; 0: what fits"),
 
     INT("valid.every", valid.every, "500", 0, MANY, "steps", FREE, "validation; 0: never"),
@@ -131,7 +131,7 @@ const ks_key ks_schema[] = {
     ENUM("device.graphs", device.graphs, "on", "off|on", FREE,
          "on a GPU, record the launches of a pass once and replay them; the results are the same"),
     REAL("device.memory_gib", device.memory_gib, "0", 0, 1e6, "GiB", FREE,
-         "memory to plan with; 0: 60 % of the machine's, or 85 % of the GPU's free memory"),
+         "memory that a rank plans with; 0: 60 % of the machine's, shared by its ranks, or 85 % of the GPU's free memory"),
 
     TEXT("comm.transport", comm.transport, "auto", "auto|nccl|mpi|tcp", FREE,
          "between ranks; auto: nccl between GPUs, else mpi when started by it and built with it, else tcp"),

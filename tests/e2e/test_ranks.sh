@@ -193,6 +193,7 @@ check "... where nothing is" test ! -e "$WORK/elsewhere"
 check "rank 0's folder" test -s "$WORK/here/ckpt/latest/model.h5" -a -s "$WORK/here/run.log"
 check "... says who was there" grep -q '"ranks": 2' "$WORK/here/env.json"
 check "... and how" grep -q '"transport": "tcp"' "$WORK/here/env.json"
+check "... and why" grep -q '"launcher": "explicit"' "$WORK/here/env.json"
 check "nothing to resume from for rank 1" ends_with 4 2 here --set optim.steps=9
 check "... says why" said here "file system that all of them share" 1
 
@@ -213,4 +214,4 @@ check "... said once" said small "on each rank"
 check "an old folder" ends_with 3 2 whole $long --resume=never
 check "... said once" said whole "choose another run.name"
 check "nobody is left" test -z "$(jobs -pr)"
-finish ranks 93
+finish ranks 94

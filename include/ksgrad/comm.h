@@ -49,7 +49,8 @@ typedef struct ks_launch {
 } ks_launch;
 
 /* Order: explicit, torchrun, Open MPI, Hydra, Slurm step, one rank. KS_ERR_CONFIG names the variable with its value when
- * one is missing or wrong, and "start with srun" where a batch script of several tasks forgot it. Not collective. */
+ * one is missing or wrong, and "start with srun" where a batch script of several tasks forgot it; out then holds rank and
+ * size as far as they are known, else 0 of 1. Not collective. */
 KS_NODISCARD ks_status ks_launch_detect(const ks_launch_options *opt, ks_launch *out);
 /* A line for people: "srun, rank 3 of 8 (local 1 of 4), rendezvous node01:29424 to 29439". */
 void ks_launch_print(const ks_launch *launch, char *out, size_t size);

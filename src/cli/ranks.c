@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include "core/machine.h"
 
-enum { FAILED_TOGETHER_S = 20, FIRST_WORD_S = 1 };
+enum { FAILED_TOGETHER_S = 20, FIRST_WORD_S = 1, LOST_S = 2 };
 
 static const char *g_launcher, *g_rendezvous;
 static int64_t     g_rank = -1, g_size = -1, g_local_rank = -1;
@@ -21,6 +21,7 @@ static int64_t     g_rank = -1, g_size = -1, g_local_rank = -1;
 static ks_launch g_launch = {.size = 1};
 static char      g_prefix[KS_HOST_NAME + 64];
 static ks_comm  *g_comm;       /* the verb's */
+static int       g_is_lost;    /* options and environment do not say where to meet */
 static int       g_has_tried;  /* the rendezvous */
 static int       g_is_refused; /* every rank knows it from its launcher alone */
 static int       g_is_told;    /* rank 0 has refused us, and says why */
@@ -56,8 +57,9 @@ void ks_cli_ranks_begin(void) {
     ks_launch_options opt = ks_cli_launch_options();
     ks_launch         launch;
     opt.is_alone = 1;
-    if (ks_launch_detect(&opt, &launch) == KS_OK) set_launch(&launch);
-    else ks_error_clear(); /* whoever needs it detects again */
+    g_is_lost    = ks_launch_detect(&opt, &launch) != KS_OK; /* whoever needs it detects again */
+    if (g_is_lost) ks_error_clear();
+    set_launch(&launch);
 }
 
 int         ks_cli_rank(void) { return g_launch.rank; }
@@ -90,6 +92,10 @@ static void wait_for_rank_0(void) {
 
 int ks_cli_ranks_is_silent(const char *message) {
     if (g_launch.rank == 0) return 0;
+    if (g_is_lost) { /* nowhere to meet. A launcher that sees rank 0 end mostly ends the others before they say the same */
+        nanosleep(&(struct timespec){.tv_sec = LOST_S}, NULL);
+        return 0;
+    }
     if (!g_is_refused && !g_has_tried) return fail_together(message) == KS_OK;
     wait_for_rank_0();
     return g_is_refused || g_is_told || ks_comm_is_told(g_comm);
@@ -97,7 +103,7 @@ int ks_cli_ranks_is_silent(const char *message) {
 
 void ks_cli_ranks_fail(ks_status st, const char *message) {
     if (g_comm) ks_comm_fail(g_comm, st, message);
-    else if (g_launch.size > 1 && !g_is_refused && !g_has_tried) (void)fail_together(message);
+    else if (g_launch.size > 1 && !g_is_refused && !g_has_tried && !g_is_lost) (void)fail_together(message);
     g_comm = NULL;
 }
 
@@ -179,8 +185,10 @@ ks_status ks_cli_ranks(const ks_config *config, ks_comm **comm, ks_ctx **ctx) {
     ks_launch       launch;
     *comm = NULL;
     *ctx  = NULL;
-    KS_TRY(ks_launch_detect(&opt, &launch));
+    st    = ks_launch_detect(&opt, &launch);
     set_launch(&launch);
+    g_is_lost = st != KS_OK;
+    if (g_is_lost) goto done;
     KS_TRY(hash_config(config, &how.config_hash));
     g_has_tried = 1;
     KS_TRY(ks_comm_create(&launch, &how, comm));

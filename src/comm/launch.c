@@ -405,8 +405,8 @@ ks_status ks_launch_detect(const ks_launch_options *opt, ks_launch *out) {
                  (l.local_size > 0 ? l.local_size : l.size) - 1);
         l.local_rank = (int)opt->local_rank;
     }
-    *out = l;
 done:
+    *out = st == KS_OK ? l : (ks_launch){.launcher = l.launcher, .rank = l.rank, .size = l.size};
     return st;
 }
 

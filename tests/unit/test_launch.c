@@ -348,7 +348,7 @@ static void check_environments(void) {
         if (!c->address) {
             T_CHECK(st == KS_ERR_CONFIG && has_words(ks_error_message(), c->why), "%s: '%s', expected '%s'", c->what,
                     st ? ks_error_message() : "accepted", c->why);
-            T_CHECK(l.size == 77, "%s: the result was touched", c->what);
+            T_CHECK(l.size >= 1 && l.rank < l.size && !l.address[0], "%s: rank %d of %d", c->what, l.rank, l.size);
             ks_error_clear();
             continue;
         }

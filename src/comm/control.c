@@ -126,7 +126,7 @@ ks_status ks_control_open(const ks_launch *launch, const ks_comm_options *opt, i
     *out = c;
     c    = NULL;
 done:
-    if (opt && opt->is_told) *opt->is_told = c && c->is_told;
+    if (opt && opt->is_told) *opt->is_told = c && c->end_source == KS_END_TOLD; /* no thread runs in a refused one */
     ks_socket_close(&listen_fd);
     ks_control_close(&c);
     return st;

@@ -49,7 +49,7 @@ static ks_status join_address(search *s, const struct addrinfo *to, const ks_hel
         return KS_OK;
     }
     a->text[sizeof a->text - 1] = 0;
-    s->c->is_told               = a->kind == KS_ANSWER_REFUSED;
+    if (a->kind == KS_ANSWER_REFUSED) s->c->end_source = KS_END_TOLD;
     KS_CHECK(a->kind != KS_ANSWER_REFUSED, KS_ERR_COMM, "%s", a->text);
 done:
     if (st != KS_OK) ks_socket_close(fd);
@@ -124,7 +124,7 @@ ks_status ks_control_join(ks_control *c, const ks_hello *mine) {
         KS_CHECK(0, KS_ERR_COMM, "rank 0 at %s %s while it waited for the other ranks. See its log", c->launch.address,
                  errno == ETIMEDOUT ? "has gone silent" : "has gone");
     a.text[sizeof a.text - 1] = 0;
-    c->is_told                = a.kind == KS_ANSWER_REFUSED;
+    if (a.kind == KS_ANSWER_REFUSED) c->end_source = KS_END_TOLD;
     KS_CHECK(a.kind != KS_ANSWER_REFUSED, KS_ERR_COMM, "%s", a.text);
     KS_CHECK(a.kind == KS_ANSWER_GO && a.size == c->size && !memcmp(a.magic, hello.magic, sizeof a.magic), KS_ERR_COMM,
              "rank 0 at %s has sent something that is no answer", c->launch.address);

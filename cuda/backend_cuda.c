@@ -1,6 +1,10 @@
 /* backend_cuda.c -- the table of the CUDA backend. C, so that a new slot of a family stays empty here by itself; an
  * empty slot is KS_ERR_UNSUPPORTED (core/backend.h). */
 #include "backend_cuda.h"
+#ifdef KS_NCCL
+#include "comm/transport.h"
+#include "nccl_library.h"
+#endif
 #include "ops/grid_ops.h"
 #include "ops/integrals_ops.h"
 #include "ops/linalg_ops.h"
@@ -83,6 +87,24 @@ static const ks_ops_optim ks_ops_optim_cuda = {
     .unpack_bf16  = ks_unpack_bf16_cuda,
 };
 
+#ifdef KS_NCCL
+static const ks_transport ks_transport_nccl = {
+    .name           = "nccl",
+    .is_queued      = 1,
+    .open           = ks_nccl_open_cuda,
+    .close          = ks_nccl_close_cuda,
+    .fork           = ks_nccl_fork_cuda,
+    .join           = ks_nccl_join_cuda,
+    .sum            = ks_nccl_sum_cuda,
+    .min            = ks_nccl_min_cuda,
+    .reduce_scatter = ks_nccl_reduce_scatter_cuda,
+    .all_gather     = ks_nccl_all_gather_cuda,
+    .poll           = ks_nccl_poll_cuda,
+    .abort          = ks_nccl_abort_cuda,
+    .describe       = ks_nccl_library_describe,
+};
+#endif
+
 const ks_backend ks_backend_cuda = {
     .name           = "cuda",
     .open           = ks_cuda_open,
@@ -112,4 +134,7 @@ const ks_backend ks_backend_cuda = {
     .linalg         = &ks_ops_linalg_cuda,
     .net            = &ks_ops_net_cuda,
     .optim          = &ks_ops_optim_cuda,
+#ifdef KS_NCCL
+    .transport = &ks_transport_nccl,
+#endif
 };

@@ -27,6 +27,10 @@ cudaError_t failed_for_good();
 bool        is_reachable(const void *ptr); /* device or pinned memory, or NULL */
 /* Queues, or records: counts as a launch. */
 cudaError_t push_work(const char *name, cudaStream_t stream, std::function<void()> run);
+/* The same for work that may have to wait for another process: it is called again until it returns true. A recording
+ * runs it as often as it is launched. */
+cudaError_t push_attempts(const char *name, cudaStream_t stream, std::function<bool()> run);
+cudaUUID_t  device_uuid(); /* of the current device */
 
 uint64_t                   random64();
 inline uint32_t            random_below(uint32_t n) { return (uint32_t)((random64() >> 32) * n >> 32); }

@@ -1,8 +1,10 @@
-/* runtime.cpp -- the launcher's memory, streams, events and graphs. See launcher.cpp for what they are there to find.
+/* runtime.cpp -- the launcher's devices, memory, streams, events and graphs. See launcher.cpp for what they are there to find.
  *
  * A stream is a queue. Nothing runs before the host waits for something; then either only what the host waits for runs
  * (and what that waits for), or all streams run in bursts, in an order drawn from the seed: whatever no event orders
- * happens in either order. Copies read and write when they run, not when they are queued. */
+ * happens in either order. Copies read and write when they run, not when they are queued.
+ * Work may also have to wait for another process (nccl.cpp): it is tried again while the host waits, and the host that
+ * only asks is told that it is not done. It goes on only then: a host that waits for something else holds up the others. */
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "emu_impl.h"
 
 using namespace ks_emu;
@@ -40,7 +43,7 @@ uint64_t ks_emu::random64() { /* splitmix64 */
 /* ---- captures: declared here because allocations and waits are refused during one ---- */
 
 struct node {
-    std::function<void()> run;
+    std::function<bool()> run;   /* false: not yet, try again */
     std::vector<int>      after; /* nodes */
 };
 struct capture {
@@ -201,8 +204,8 @@ struct record {
     std::shared_ptr<capture> cap;
     std::vector<int>         after;
 };
-struct work { /* one of the three */
-    std::function<void()>   run;
+struct work {                    /* one of the three */
+    std::function<bool()>   run; /* false: not yet, try again */
     std::shared_ptr<record> wait, mark;
 };
 struct ks_emu_stream {
@@ -240,35 +243,36 @@ static bool is_event(cudaEvent_t e) { return std::find(events().begin(), events(
 static bool is_runnable(cudaStream_t s) {
     return !s->queue.empty() && !(s->queue.front().wait && !s->queue.front().wait->done);
 }
-static void run_one(cudaStream_t s) {
+static bool run_one(cudaStream_t s) {
+    if (s->queue.front().run && !s->queue.front().run()) return false;
     const work w = std::move(s->queue.front());
     s->queue.pop_front();
-    if (w.run) w.run();
     if (w.mark) w.mark->done = true;
+    return true;
 }
 
-/* Runs until each target stream is empty, or the target record done. */
-static cudaError_t drain(std::vector<cudaStream_t> target, const record *until) {
+/* Runs until each target stream is empty, or the target record done, or (without `wait`) all wait for other processes. */
+static cudaError_t drain(std::vector<cudaStream_t> target, const record *until, bool wait = true) {
     const bool                only_needed = random_below(2) == 0;
     std::vector<cudaStream_t> all         = streams();
-    bool                      opened      = false;
-    auto                      finished    = [&](cudaStream_t s) { return until ? until->done : s->queue.empty(); };
+    bool                      opened = false, stuck = false;
+    auto                      finished = [&](cudaStream_t s) { return until ? until->done : s->queue.empty(); };
     shuffle_order(target);
     shuffle_order(all);
     for (cudaStream_t t : target)
-        while (!finished(t) && !g_sticky) {
-            cudaStream_t next = nullptr;
+        while (!finished(t) && !g_sticky && !(stuck && !wait)) {
+            if (stuck) (void)usleep(200);
+            if (!opened) open_heap();
+            opened = stuck = true;
             if (only_needed) { /* t, or the stream whose record it waits for, and so on */
-                for (next = t; !is_runnable(next); next = next->queue.front().wait->stream) {
-                }
+                cudaStream_t next = t;
+                while (!is_runnable(next)) next = next->queue.front().wait->stream;
+                stuck = !run_one(next);
             } else {
                 if (random_below(16) == 0) shuffle_order(all);
                 for (cudaStream_t s : all)
-                    if (!next && is_runnable(s)) next = s;
+                    if (stuck && is_runnable(s)) stuck = !run_one(s);
             }
-            if (!opened) open_heap();
-            opened = true;
-            run_one(next);
         }
     if (opened) close_heap();
     return g_sticky;
@@ -278,6 +282,16 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
     if (flags != cudaStreamNonBlocking) return fail(cudaErrorInvalidValue, "streams of this project are non-blocking");
     streams().push_back(*stream = new ks_emu_stream());
     return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+    *least    = 0;
+    *greatest = -5;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority) {
+    if (priority > 0 || priority < -5) return fail(cudaErrorInvalidValue, "stream of priority %d", priority);
+    return cudaStreamCreateWithFlags(stream, flags);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
@@ -297,7 +311,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     NEED_STREAM(stream);
     if (const cudaError_t e = refuse_in_capture("cudaStreamQuery")) return e;
     if (stream->queue.empty() || g_sticky) return g_sticky;
-    if (random_below(2)) (void)drain({stream}, nullptr); /* who polls gets there at some time */
+    if (random_below(2)) (void)drain({stream}, nullptr, false); /* who polls gets there at some time */
     return fail(cudaErrorNotReady, "the stream has work");
 }
 
@@ -313,7 +327,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 /* Queues, or adds a node behind what the captured stream has. */
-static cudaError_t push(cudaStream_t stream, std::function<void()> run) {
+static cudaError_t push(cudaStream_t stream, std::function<bool()> run) {
     if (stream->cap) {
         capture &c = *stream->cap;
         if (c.invalid) return fail(cudaErrorStreamCaptureInvalidated, "the capture has failed before");
@@ -325,11 +339,17 @@ static cudaError_t push(cudaStream_t stream, std::function<void()> run) {
     return cudaSuccess;
 }
 
-cudaError_t ks_emu::push_work(const char *name, cudaStream_t stream, std::function<void()> run) {
+cudaError_t ks_emu::push_attempts(const char *name, cudaStream_t stream, std::function<bool()> run) {
     g_count.launches++;
     if (g_sticky) return g_last = g_sticky;
     if (!is_stream(stream)) return fail(cudaErrorInvalidResourceHandle, "%s: not a stream", name);
     return push(stream, std::move(run));
+}
+static std::function<bool()> once(std::function<void()> run) {
+    return [run = std::move(run)]() { return run(), true; };
+}
+cudaError_t ks_emu::push_work(const char *name, cudaStream_t stream, std::function<void()> run) {
+    return push_attempts(name, stream, once(std::move(run)));
 }
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -347,7 +367,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
     /* A GPU would stage it or wait, depending on size and driver. */
     if (!from && !is_pinned(src, bytes))
         return fail(cudaErrorInvalidValue, "a copy is queued from memory that is not pinned");
-    const cudaError_t e = push(stream, [=]() { memcpy(dst, src, bytes); });
+    const cudaError_t e = push(stream, once([=]() { memcpy(dst, src, bytes); }));
     if (e || to || is_pinned(dst, bytes)) return e;
     return drain({stream}, nullptr); /* a copy to pageable memory waits */
 }
@@ -428,7 +448,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (const cudaError_t e = event_state(event, "cudaEventQuery")) return e;
     const std::shared_ptr<record> r = event->last;
     if (!r || r->done || g_sticky) return g_sticky;
-    if (random_below(2)) (void)drain({r->stream}, r.get());
+    if (random_below(2)) (void)drain({r->stream}, r.get(), false);
     return fail(cudaErrorNotReady, "the event has not been reached");
 }
 
@@ -470,10 +490,12 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     }
     c->open = false;
     g_capture.reset();
+    const std::vector<node> nodes = std::move(c->nodes); /* events still refer to the capture */
+    c->nodes.clear();
     if (c->invalid) return g_last = cudaErrorStreamCaptureInvalidated; /* g_message says why */
     for (char j : joined)
         if (!j) return fail(cudaErrorStreamCaptureUnjoined, "a captured stream was not joined");
-    *graph = new ks_emu_graph{c->nodes};
+    *graph = new ks_emu_graph{nodes};
     return cudaSuccess;
 }
 
@@ -493,26 +515,42 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     return cudaSuccess;
 }
 
-/* An order in which each node follows those it comes after: along one branch, jumping to another now and then. */
-static void run_graph(const ks_emu_exec *exec) {
-    const std::vector<node>      &n = exec->nodes;
-    std::vector<int>              ready, missing(n.size(), 0);
-    std::vector<std::vector<int>> next(n.size());
-    for (size_t k = 0; k < n.size(); k++) {
-        missing[k] = (int)n[k].after.size();
-        for (int before : n[k].after) next[(size_t)before].push_back((int)k);
-        if (!missing[k]) ready.push_back((int)k);
+/* One launch: an order in which each node follows those it comes after, along one branch, jumping to another now and then. */
+struct graph_run {
+    const ks_emu_exec            *exec;
+    bool                          begun = false;
+    std::vector<int>              ready, waiting, missing; /* waiting: tried, and to be tried again */
+    std::vector<std::vector<int>> next;
+
+    void begin() {
+        const std::vector<node> &n = exec->nodes;
+        missing.assign(n.size(), 0);
+        next.resize(n.size());
+        for (size_t k = 0; k < n.size(); k++) {
+            missing[k] = (int)n[k].after.size();
+            for (int before : n[k].after) next[(size_t)before].push_back((int)k);
+            if (!missing[k]) ready.push_back((int)k);
+        }
+        for (std::vector<int> &v : next) shuffle_order(v);
+        begun = true;
     }
-    for (std::vector<int> &v : next) shuffle_order(v);
-    while (!ready.empty() && !g_sticky) {
-        if (random_below(4) == 0) std::swap(ready[random_below((uint32_t)ready.size())], ready.back());
-        const int k = ready.back();
-        ready.pop_back();
-        n[(size_t)k].run();
-        for (int later : next[(size_t)k])
-            if (--missing[(size_t)later] == 0) ready.push_back(later);
+    bool run() {
+        if (!begun) begin();
+        while (!ready.empty() && !g_sticky) {
+            if (random_below(4) == 0) std::swap(ready[random_below((uint32_t)ready.size())], ready.back());
+            const int k = ready.back();
+            ready.pop_back();
+            if (!exec->nodes[(size_t)k].run()) {
+                waiting.push_back(k);
+                continue;
+            }
+            for (int later : next[(size_t)k])
+                if (--missing[(size_t)later] == 0) ready.push_back(later);
+        }
+        ready.swap(waiting);
+        return ready.empty() || g_sticky;
     }
-}
+};
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     g_count.graph_launches++;
@@ -520,7 +558,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     NEED_STREAM(stream);
     if (!exec) return fail(cudaErrorInvalidValue, "no graph");
     if (const cudaError_t e = refuse_in_capture("a graph launch")) return e;
-    return push(stream, [exec]() { run_graph(exec); });
+    const auto run = std::make_shared<graph_run>();
+    run->exec      = exec;
+    return push(stream, [run]() { return run->run(); });
 }
 
 /* ---- the rest ---- */
@@ -539,20 +579,47 @@ static void print_counts() {
             (long long)g_count.copies_out);
 }
 
+/* KS_EMU_DEVICES: how many there are. Memory and streams are those of the process, whichever of them it uses. */
+static int device_count() {
+    const char *text = getenv("KS_EMU_DEVICES");
+    const int   n    = text ? atoi(text) : 1;
+    return n < 1 ? 1 : n > 64 ? 64 : n;
+}
+static int g_current;
+cudaUUID_t ks_emu::device_uuid() { /* the same for all processes of a host */
+    char       host[256] = "";
+    uint64_t   h         = 14695981039346656037u;
+    cudaUUID_t id        = {"KSEMU"};
+    (void)gethostname(host, sizeof host - 1);
+    for (const char *c = host; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
+    memcpy(id.bytes + 8, &h, 7);
+    id.bytes[15] = (char)g_current;
+    return id;
+}
+
 cudaError_t cudaGetDeviceCount(int *n) {
     static bool once = false;
     const char *seed = getenv("KS_EMU_SEED"), *stats = getenv("KS_EMU_STATS");
     if (!once && seed) ks_emu_seed(strtoull(seed, nullptr, 10));
     if (!once && stats && !strcmp(stats, "1")) atexit(print_counts);
     once = true;
-    *n   = g_device.error ? 0 : 1;
+    *n   = g_device.error ? 0 : device_count();
     return g_device.error ? fail((cudaError_t)g_device.error, "no device") : cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) { return *version = g_device.driver, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int) {
-    *prop = cudaDeviceProp();
+cudaError_t cudaSetDevice(int device) {
+    if (device < 0 || device >= device_count())
+        return fail(cudaErrorInvalidValue, "device %d of %d", device, device_count());
+    g_current = device;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
+    if (device < 0 || device >= device_count())
+        return fail(cudaErrorInvalidValue, "device %d of %d", device, device_count());
+    *prop                = cudaDeviceProp();
+    prop->uuid           = device_uuid();
+    prop->uuid.bytes[15] = (char)device;
     snprintf(prop->name, sizeof prop->name, "launcher (CPU)");
     prop->major               = g_device.major;
     prop->multiProcessorCount = 3; /* small and odd: grid-stride loops go round more than once */

@@ -23,6 +23,7 @@
 
 #define KS_STAGING_BYTES (1 << 20) /* small, so that tests go round in it (device.cu) */
 #define KS_BLAS_WORK_BYTES (64 << 10)
+#define KS_NCCL_WARM_BYTES (192 << 10) /* comm_nccl.cu */
 
 struct uint3 {
     unsigned x, y, z;
@@ -125,6 +126,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t stream);
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority);
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);

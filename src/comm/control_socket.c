@@ -163,7 +163,7 @@ ks_status ks_control_listen(char address[KS_HOST_NAME], int *port, int *listen_f
     ks_socket_host(address);
     if (getifaddrs(&all)) goto done; /* then the name alone */
     for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-        char         number[NI_MAXHOST];
+        char         number[64];
         const size_t used = strlen(address);
         if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
             i->ifa_flags & IFF_LOOPBACK)

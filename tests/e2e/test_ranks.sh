@@ -214,4 +214,4 @@ check "... said once" said small "on each rank"
 check "an old folder" ends_with 3 2 whole $long --resume=never
 check "... said once" said whole "choose another run.name"
 check "nobody is left" test -z "$(jobs -pr)"
-finish ranks 94
+finish ranks 90

@@ -291,7 +291,7 @@ int ks_cmd_eval(int argc, char **argv) {
                               "Hamiltonians (with --refine none unless another is named).\n"
                               "Started by srun, mpirun or torchrun as several ranks, each evaluates a share of the "
                               "frames; the first one collects\n"
-                              "them and writes. The figures are those of a single rank, and so is their number.",
+                              "them and writes. Figures and number of frames are those of a single rank.",
                               "ksgrad eval runs/quickstart --out eval\nmpirun -n 4 ksgrad eval runs/quickstart --out "
                               "eval\nksgrad eval runs/uracil/ckpt/best --data "
                               "uracil.h5 --split qpt/test --refine cdiis --steps 4\n"

@@ -15,7 +15,7 @@ awk 'function r() { return 0.05 * rand() }
         r(), 0.7632 + r(), -0.4770 - r(), r(), -0.7632 - r(), -0.4770 + r()
     if (k == 2) printf "4\nammonia\nN %.6f %.6f %.6f\nH %.6f %.6f %.6f\nH %.6f %.6f %.6f\nH %.6f %.6f %.6f\n", r(), r(), 0.12 + r(),
         r(), 0.94 + r(), -0.27 + r(), 0.81 + r(), -0.47 + r(), -0.27 + r(), -0.81 + r(), -0.47 + r(), -0.27 + r() } }' > mixed.xyz
-water_frames 4500 > water.xyz
+water_frames 600 > water.xyz
 small_run mixed.xyz 14 2 10
 
 # the test part, references computed on the spot
@@ -78,7 +78,7 @@ check "no folder: the other is silent" same "$(grep -c 'error: ' taken.1.err)" 0
 
 free_port # a rank is killed in the middle of the work
 for r in 0 1 2; do start killed $r 3 eval run --data water.xyz --cycles -1 --out killed; done
-check "the work has begun" until_true 60 grep -q 'of 4500 frames' killed.0.err
+check "the work has begun" until_true 150 grep -q "of 600 frames" killed.0.err
 pkill -KILL -P "${PIDS[1]}"
 SECONDS=0
 finished 3

@@ -89,6 +89,9 @@ foreach(src IN LISTS KS_E2E_TESTS)
 endforeach()
 set_tests_properties(e2e.eval_many PROPERTIES LABELS "e2e;slow")
 
+# The reducer in processes of their own, each with a device of its own.
+ks_add_cuda_test(reducer tests/unit/test_reducer.c)
+
 # Comparison with independent codes: libxc and libint2, which a user's build does not need.
 if(KS_ORACLES)
   pkg_check_modules(LIBXC REQUIRED IMPORTED_TARGET libxc)

@@ -4,134 +4,9 @@
  *   test_reducer [cpu|emu|cuda]                 the checks; on GPUs those with at most as many ranks
  *   test_reducer [cpu|emu|cuda] time N [RANKS]  seconds of a reduction of N million floats */
 #define _GNU_SOURCE
-#include "comm_ranks.h"
-#include "op_driver.h"
-#include "ksgrad/rng.h"
-#include "tol.h"
-#include "train/reducer.h"
+#include "reducer_case.h"
 
 static char t_dir[64];
-
-/* ---- ranks ---- */
-
-typedef struct scene {
-    void (*play)(ks_comm *comm, const struct scene *scene);
-    int          size;
-    ks_precision precision;
-    int64_t      bucket_bytes;
-    int          wire_bf16, shard;
-    int64_t      number; /* the scene's own */
-} scene;
-
-enum { TIMEOUT_S = 60 };
-static char       **g_argv;
-static int          g_argc, g_scenes, g_skipped;
-static const scene *g_scene;
-static ks_ctx      *g_ctx; /* of this rank */
-
-/* The backend, on a device of its own for every rank. */
-static int open_backend(const scene *s, int rank) {
-    ks_device_info device;
-    ks_ctx_options opt = {.backend = "cpu", .threads = 1};
-    setenv("KS_EMU_DEVICES", "8", 1);
-    t_op_init(g_argc > 1 ? 2 : 1, g_argv);
-    g_ctx = t_op_ctx(1);
-    if (!strcmp(t_op_backend(), "cpu")) return 1;
-    T_OK(ks_ctx_device(g_ctx, &device));
-    ks_ctx_destroy(&g_ctx);
-    opt.backend = "cuda";
-    opt.device  = rank;
-    if (s->size > device.n) return 0;
-    T_OK(ks_ctx_create(&opt, &g_ctx));
-    return 1;
-}
-
-static ks_status play_rank(world *w, int rank, ks_comm **comm) {
-    ks_status st  = KS_OK;
-    w->flag[rank] = open_backend(g_scene, rank);
-    if (!w->flag[rank]) return KS_OK;
-    KS_TRY(meet(w, rank, comm));
-    KS_TRY(ks_comm_attach(*comm, g_ctx, "auto"));
-    g_scene->play(*comm, g_scene);
-    KS_TRY(ks_comm_barrier(*comm, "the end of the scene"));
-    ks_comm_destroy(comm);
-    ks_ctx_destroy(&g_ctx);
-done:
-    return st;
-}
-
-/* Every rank a process of its own, made before any of them has threads. */
-static void play(const scene *s) {
-    world *w = world_new(s->size, TIMEOUT_S);
-    g_scene  = s;
-    g_scenes++;
-    start_all(w, play_rank);
-    end_all(w, 2 * TIMEOUT_S, "scene");
-    for (int r = 0; r < s->size; r++)
-        T_CHECK(w->of[r].exit_code == 0 && (!w->flag[r] || w->of[r].checks >= 8),
-                "scene %d, rank %d of %d (fp%d, bucket %lld, bf16 %d, shard %d): exit code %d, %d checks, %s", g_scenes,
-                r, s->size, s->precision == KS_FP64 ? 64 : 32, (long long)s->bucket_bytes, s->wire_bf16, s->shard,
-                w->of[r].exit_code, w->of[r].checks, w->of[r].message);
-    g_skipped += !w->flag[0];
-    world_free(w);
-}
-
-/* ---- a registry: weights with and without decay, lengths that fill no line ---- */
-
-enum { N_PARAM = 9, MOST = 6000 };
-
-static ks_params *make_params(ks_precision precision) {
-    static const int64_t size[N_PARAM] = {1, 700, 33, 2048, 16, 5, 1500, 64, 999};
-    ks_params           *params        = NULL;
-    int64_t              index;
-    char                 name[16];
-    T_OK(ks_params_create(g_ctx, precision, &params));
-    for (int k = 0; k < N_PARAM; k++) {
-        snprintf(name, sizeof name, "p%d", k);
-        T_OK(ks_params_add(params, name, 1, &size[k], KS_INIT_NORMAL, 1, k % 3 != 1, &index));
-    }
-    T_OK(ks_params_finish(params, 5));
-    return params;
-}
-
-static ks_reducer_options options(const scene *s) {
-    return (ks_reducer_options){.bucket_bytes = s->bucket_bytes, .wire_bf16 = s->wire_bf16, .shard = s->shard};
-}
-
-/* Elements at .. at + n - 1 of a flat array as doubles, and back. */
-static void get(ks_params *p, char which, int64_t at, int64_t n, double *x) {
-    const size_t elem = ks_params_elem_bytes(p);
-    float        f[MOST];
-    void        *raw = elem == sizeof(double) ? (void *)x : (void *)f;
-    T_OK(ks_mem_to_host(g_ctx, raw, (char *)ks_params_flat(p, which) + (size_t)at * elem, (size_t)n * elem));
-    for (int64_t i = 0; i < n && elem == sizeof(float); i++) x[i] = (double)f[i];
-}
-static void put(ks_params *p, char which, int64_t at, int64_t n, const double *x) {
-    const size_t elem = ks_params_elem_bytes(p);
-    float        f[MOST];
-    for (int64_t i = 0; i < n; i++) f[i] = (float)x[i];
-    T_OK(ks_mem_to_backend(g_ctx, (char *)ks_params_flat(p, which) + (size_t)at * elem,
-                           elem == sizeof(double) ? (const void *)x : (const void *)f, (size_t)n * elem));
-}
-
-/* A few doubles in backend memory. */
-static double *up(const double *x, int64_t n) {
-    void *p = NULL;
-    T_OK(ks_mem_alloc(g_ctx, (size_t)n * sizeof *x, &p));
-    T_OK(ks_mem_to_backend(g_ctx, p, x, (size_t)n * sizeof *x));
-    return p;
-}
-static void down(double **p, double *x, int64_t n) {
-    T_OK(ks_mem_to_host(g_ctx, x, *p, (size_t)n * sizeof *x));
-    ks_mem_free(g_ctx, (void **)p);
-}
-
-/* The same weights everywhere. */
-static void check_weights(ks_comm *comm, ks_params *params) {
-    uint64_t hash = 0;
-    T_OK(ks_params_hash(g_ctx, params, &hash));
-    T_OK(ks_comm_check_equal(comm, "weights", hash));
-}
 
 /* ---- sums ---- */
 
@@ -363,6 +238,53 @@ static void play_spoilt(ks_comm *comm, const scene *s) {
     ks_params_destroy(&before);
 }
 
+/* Gradient and step recorded once and replayed with other gradients: the same as queued. */
+static void play_recorded(ks_comm *comm, const scene *s) {
+    const ks_reducer_options opt = options(s);
+    const ks_optim_options   o   = optimiser();
+    ks_params               *p = make_params(s->precision), *q = make_params(s->precision);
+    ks_reducer              *rp = NULL, *rq = NULL;
+    ks_graph                *graph            = NULL;
+    double                   state[KS_STEP_N] = {0}, terms[3] = {0};
+    double                  *state_b = up(state, KS_STEP_N), *terms_b = up(terms, 3), x[MOST];
+    T_OK(ks_reducer_create(g_ctx, comm, p, &opt, &rp));
+    T_OK(ks_reducer_create(g_ctx, comm, q, &opt, &rq));
+    for (int step = 0; step < 4; step++)
+        for (int recorded = 0; recorded < (ks_ctx_has_graphs(g_ctx) ? 2 : 1); recorded++) {
+            ks_params  *w = recorded ? p : q;
+            ks_reducer *r = recorded ? rp : rq;
+            for (int64_t i = 0; i < ks_params_total(w); i++) x[i] = part(w, step, ks_comm_rank(comm), i);
+            T_OK(ks_params_zero_grad(w));
+            for (int64_t k = 0; k < N_PARAM; k++)
+                put(w, 'g', ks_params_get(w, k)->offset, ks_params_get(w, k)->size, x + ks_params_get(w, k)->offset);
+            terms[0] = 1, terms[1] = ks_comm_rank(comm);
+            T_OK(ks_mem_to_backend(g_ctx, terms_b, terms, sizeof terms));
+            T_OK(ks_optim_upload(g_ctx, &o, step + 1, state_b));
+            if (recorded && step == 1) T_OK(ks_graph_begin(g_ctx)); /* the first one grows the scratch */
+            if (!recorded || step < 2) {
+                T_OK(ks_reducer_begin(r));
+                for (int64_t k = N_PARAM - 1; k >= 0; k--) T_OK(ks_params_ready(w, k));
+                T_OK(ks_reducer_end(r, 1, terms_b, 1, terms_b + 1));
+                T_OK(ks_reducer_update(g_ctx, r, w, &o, s->size, terms_b, terms_b + 2, state_b));
+            }
+            if (recorded && step == 1) T_OK(ks_graph_end(g_ctx, &graph));
+            if (recorded && step >= 1) T_OK(ks_graph_launch(graph));
+            T_OK(ks_mem_to_host(g_ctx, terms, terms_b, sizeof terms));
+            T_OK(ks_mem_to_host(g_ctx, state, state_b, sizeof state));
+            T_CHECK(terms[0] == s->size && terms[1] == 0 && state[KS_STEP_OK] == 1.0, "step %d: %g %g", step, terms[0],
+                    terms[1]);
+        }
+    if (graph) T_CHECK(distance(p, q, 'p') == 0, "recorded steps differ by %g", distance(p, q, 'p'));
+    check_weights(comm, q);
+    ks_graph_destroy(&graph);
+    down(&state_b, state, KS_STEP_N);
+    down(&terms_b, terms, 3);
+    ks_reducer_destroy(&rp);
+    ks_reducer_destroy(&rq);
+    ks_params_destroy(&p);
+    ks_params_destroy(&q);
+}
+
 /* ---- a run that goes from 3 ranks to 1 to 2, its state in a file ---- */
 
 static void file_of(char out[128], int64_t leg) { snprintf(out, 128, "%s/leg%lld", t_dir, (long long)leg); }
@@ -529,6 +451,8 @@ int main(int argc, char **argv) {
     play(&(scene){play_spoilt, 3, KS_FP32, 4096, 0, 0, 0});
     play(&(scene){play_spoilt, 3, KS_FP32, 4096, 0, 1, 4321});
     play(&(scene){play_spoilt, 2, KS_FP64, 4096, 1, 1, 17});
+    for (int how = 0; how < 4; how++)
+        play(&(scene){play_recorded, 2 + (how == 2), KS_FP32, 2048, how & 1, how >> 1, 0});
     for (int k = 0; k < 2; k++) {
         play(&(scene){play_leg, 3, both[k], 4096, 0, 1, 0});
         play(&(scene){play_leg, 1, both[k], 4096, 0, 1, 1});

@@ -367,7 +367,7 @@ done:
 static void mpi_close(void *opaque, int has_failed) {
     state *s = opaque;
     if (!s) return;
-    if (!has_failed && !s->has_failed && s->world != MPI_COMM_NULL) MPI_Comm_free(&s->world);
+    if (!has_failed && s->world != MPI_COMM_NULL && drive(s, 0) == KS_OK) MPI_Comm_free(&s->world);
     KS_FREE(s->source);
     KS_FREE(s->requests);
     KS_FREE(s->statuses);

@@ -4,7 +4,7 @@
  *   alone     rank 0 with all frames, the others wait
  *   together  every rank with its share of the frames, the gradient reduced as in training
  *   compute   the same shares, all at once, nothing travels
- * Speed-up is alone / together, efficiency of the job that over the number of ranks; a rank's own efficiency is compute /
+ * The wait is that part of `together` in which the host waits for other ranks. Speed-up is alone / together, efficiency of the job that over the number of ranks; a rank's own efficiency is compute /
  * together, which leaves out what ranks of one host take from each other. */
 #include <string.h>
 #include "cli/bench.h"
@@ -87,19 +87,23 @@ done:
 }
 
 static void report(ranks_bench *r, const bench_op *op, json_t *ops) {
-    const int       size   = ks_comm_size(r->comm);
-    const double    frames = (double)r->share.n_global;
-    const rank_time first  = r->time[0];
-    double          step   = 0;
-    json_t         *ranks  = json_array();
+    const int       size    = ks_comm_size(r->comm);
+    const double    frames  = (double)r->share.n_global;
+    const rank_time first   = r->time[0];
+    const int       on_host = ks_ctx_is_host(r->share.ctx); /* else it is the device that waits, unseen */
+    double          step    = 0;
+    json_t         *ranks   = json_array();
     for (int k = 0; k < size; k++)
         if (r->time[k].step > step) step = r->time[k].step;
     printf("%s: %s\n%5s %-16s %7s %11s %11s %11s %11s %11s\n", op->name, op->note, "rank", "host", "frames", "step ms",
            "compute ms", "wait ms", "wait", "efficiency");
     for (int k = 0; k < size; k++) {
         const rank_time *t = &r->time[k];
-        printf("%5d %-16s %7.0f %11.3f %11.3f %11.3f %9.1f %% %9.1f %%\n", k, ks_comm_host(r->comm, k), t->frames,
-               1e3 * t->step, 1e3 * t->compute, 1e3 * t->wait, 100 * t->wait / t->step, 100 * t->compute / t->step);
+        printf("%5d %-16s %7.0f %11.3f %11.3f ", k, ks_comm_host(r->comm, k), t->frames, 1e3 * t->step,
+               1e3 * t->compute);
+        if (on_host) printf("%11.3f %9.1f %%", 1e3 * t->wait, 100 * t->wait / t->step);
+        else printf("%11s %11s", "-", "-");
+        printf(" %9.1f %%\n", 100 * t->compute / t->step);
         json_array_append_new(ranks, json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "rank", k, "host",
                                                ks_comm_host(r->comm, k), "frames", ks_json_real(t->frames),
                                                "step_seconds", ks_json_real(t->step), "compute_seconds",

@@ -180,7 +180,8 @@ static void print_help(const ks_cli_spec *spec) {
         printf("  %.*s\n", (int)n, p);
         p += n + (p[n] == '\n');
     }
-    printf("\nExit codes: 0 ok, 2 usage, 3 config, 4 data, 5 device or memory, 6 numerical, 75 stopped in time\n");
+    printf("\nExit codes: 0 ok, 2 usage, 3 config, 4 data, 5 device, memory or another rank, 6 numerical, 75 stopped "
+           "in time\n");
 }
 
 static const ks_cli_opt *find_long(const ks_cli_opt *opt, const char *name, size_t length) {

@@ -84,12 +84,12 @@ int ks_cli_usage_error(const char *verb, const char *fmt, ...) KS_PRINTF(2, 3);
  * run as one rank: a launcher that has started several is KS_ERR_CONFIG. */
 KS_NODISCARD ks_status ks_cli_ctx(const char *backend, int threads, ks_ctx **out);
 
-/* This process among the ranks that a launcher (or --rank, --ranks, --rendezvous) has started: the communicator (NULL: one
- * rank) and the context on this rank's GPU or share of the CPUs, both attached as comm.* of the config says. The config
- * must be the same on all ranks but for folders, threads, memory and log intervals. From here on log lines, status line
- * and standard output are rank 0's (-v: log lines of all).
- * Both are the verb's, after an error too: what hangs on them first, then ks_cli_finish, which tells the other ranks of an
- * error, then ks_comm_destroy, then ks_ctx_destroy. A rank that ends with another one's error says nothing. */
+/* This process among the ranks that a launcher (or --rank, --ranks, --rendezvous) has started: the communicator (NULL:
+ * one rank) and the context on this rank's GPU or share of the CPUs, both attached as comm.* of the config says. The
+ * config must be the same on all ranks but for folders, threads, memory and log intervals. From here on log lines,
+ * status line and standard output are rank 0's (-v: log lines of all). Both are the verb's, after an error too: what
+ * hangs on them first, then ks_cli_finish, which tells the other ranks of an error, then ks_comm_destroy, then
+ * ks_ctx_destroy. A rank that ends with another one's error says nothing. */
 KS_NODISCARD ks_status ks_cli_ranks(const ks_config *config, ks_comm **comm, ks_ctx **ctx);
 
 /* Log lines also go to this file (NULL: no longer). The caller closes it. */

@@ -1,5 +1,5 @@
-/* cmd_cluster_script.c -- cluster-script: a batch script that starts training on several GPUs and nodes, stops it in time,
- * and puts it back into the queue until it is done. */
+/* cmd_cluster_script.c -- cluster-script: a batch script that starts training on several GPUs and nodes, stops it in
+ * time, and puts it back into the queue until it is done. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -93,9 +93,9 @@ static void print_slurm(const job *j) {
            (long long)j->lead, j->command);
 }
 
-/* PBS does not signal ahead of time, so timeout does it (mpirun passes USR1 on), and lets users requeue only by submitting.
- * -machinefile is what Open MPI, MPICH and Intel MPI all know; ranks share the CPUs of their host by themselves, so no
- * mpirun should bind them to one. */
+/* PBS does not signal ahead of time, so timeout does it (mpirun passes USR1 on), and lets users requeue only by
+ * submitting. -machinefile is what Open MPI, MPICH and Intel MPI all know; ranks share the CPUs of their host by
+ * themselves, so no mpirun should bind them to one. */
 static void print_pbs(const job *j) {
     char file[80], submit[160];
     snprintf(file, sizeof file, "%s.pbs", j->name);

@@ -1,9 +1,9 @@
 /* ranks.c -- see ranks.h and ks_cli_ranks in cli.h.
  *
- * An error before the ranks know each other (config, data) is mostly the same one on all of them, and should be said once.
- * Nobody can know without asking: so a rank that has failed goes to the rendezvous all the same and says so there. When all
- * come with the same message, rank 0's line stands for all; when not, every failed rank speaks for itself, and those that
- * wait in earnest are refused with the message. */
+ * An error before the ranks know each other (config, data) is mostly the same one on all of them, and should be said
+ * once. Nobody can know without asking: so a rank that has failed goes to the rendezvous all the same and says so
+ * there. When all come with the same message, rank 0's line stands for all; when not, every failed rank speaks for
+ * itself, and those that wait in earnest are refused with the message. */
 #define _GNU_SOURCE
 #include "cli/ranks.h"
 #include <sched.h>
@@ -92,7 +92,7 @@ static void wait_for_rank_0(void) {
 
 int ks_cli_ranks_is_silent(const char *message) {
     if (g_launch.rank == 0) return 0;
-    if (g_is_lost) { /* nowhere to meet. A launcher that sees rank 0 end mostly ends the others before they say the same */
+    if (g_is_lost) { /* nowhere to meet. Most launchers end the others when rank 0 ends, before they say the same */
         nanosleep(&(struct timespec){.tv_sec = LOST_S}, NULL);
         return 0;
     }
@@ -153,8 +153,8 @@ done:
     return st;
 }
 
-/* Threads of this rank: the CPUs that it may use, shared with the ranks of its host that may use the same ones. A launcher
- * that has bound its ranks has given them different ones. */
+/* Threads of this rank: the CPUs that it may use, shared with the ranks of its host that may use the same ones. A
+ * launcher that has bound its ranks has given them different ones. */
 static ks_status share_threads(ks_comm *comm, int *threads) {
     ks_status  st   = KS_OK;
     cpu_set_t *all  = NULL, mine;

@@ -1,4 +1,5 @@
-/* ranks.h -- this process among the ranks that a launcher has started: what the rest of src/cli asks about it. Private. */
+/* ranks.h -- this process among the ranks that a launcher has started: what the rest of src/cli asks about it.
+ * Private. */
 #ifndef KS_CLI_RANKS_H
 #define KS_CLI_RANKS_H
 #include "cli/cli.h"

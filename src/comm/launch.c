@@ -1,11 +1,11 @@
 /* launch.c -- how this process was started: command line, then the variables of each launcher. See comm.h.
  *
  * What each sets, and what is the same on all ranks of a job and on no other (the key of the rendezvous):
- *   torchrun  RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT; run id, port, restart count. The
- *             agent itself listens on MASTER_PORT, so ours begin behind it.
- *   Open MPI  OMPI_COMM_WORLD_{RANK,SIZE,LOCAL_RANK,LOCAL_SIZE}; PMIX_NAMESPACE, before version 4 OMPI_MCA_ess_base_jobid
- *   Hydra     PMI_RANK, PMI_SIZE, MPI_LOCALRANKID, MPI_LOCALNRANKS (MPICH, Intel MPI), PMI_LOCAL_* (PALS); nothing: on one
- *             host it is the process of the proxy that has started all its ranks
+ *   torchrun  RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT; run id, port, restart count.
+ *             The agent itself listens on MASTER_PORT, so ours begin behind it.
+ *   Open MPI  OMPI_COMM_WORLD_{RANK,SIZE,LOCAL_RANK,LOCAL_SIZE}; PMIX_NAMESPACE, before it OMPI_MCA_ess_base_jobid
+ *   Hydra     PMI_RANK, PMI_SIZE, MPI_LOCALRANKID, MPI_LOCALNRANKS (MPICH, Intel MPI), PMI_LOCAL_* (PALS); nothing: on
+ *             one host it is the process of the proxy that has started all its ranks
  *   srun      SLURM_PROCID, SLURM_STEP_NUM_TASKS, SLURM_LOCALID, node list, tasks per node; job, step, restart count
  * Open MPI and Hydra come before Slurm because inside a Slurm job they start their daemons as a step of their own; srun
  * --mpi=pmi2 sets PMI_RANK too, but none of Hydra's own variables. */

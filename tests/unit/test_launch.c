@@ -1,5 +1,6 @@
-/* test_launch.c -- how ranks were started: variables as launchers really set them (Open MPI 4.1.4, MPICH 4.0.2, torchrun of
- * PyTorch 2, Slurm 22.05; captured, and cut down to what is theirs), mixtures of them, and what must be refused by name. */
+/* test_launch.c -- how ranks were started: variables as launchers really set them (Open MPI 4.1.4, MPICH 4.0.2,
+ * torchrun of PyTorch 2, Slurm 22.05; captured, and cut down to what is theirs), mixtures of them, and what must be
+ * refused by name. */
 #define _GNU_SOURCE
 #include <string.h>
 #include "comm/nodelist.h"

@@ -81,13 +81,24 @@ if(KS_MPI AND MPIEXEC_EXECUTABLE)
   endforeach()
 endif()
 
+# Second argument: the program with the launcher as its GPU, where it is built.
+set(KS_E2E_EMU "")
+if(TARGET emu_ksgrad)
+  set(KS_E2E_EMU $<TARGET_FILE:emu_ksgrad>)
+endif()
 file(GLOB KS_E2E_TESTS CONFIGURE_DEPENDS tests/e2e/test_*.sh)
 foreach(src IN LISTS KS_E2E_TESTS)
   get_filename_component(name ${src} NAME_WE)
   string(REGEX REPLACE "^test_" "" short ${name})
-  ks_add_test(e2e.${short} bash e2e 1800 ${src} $<TARGET_FILE:ksgrad>)
+  ks_add_test(e2e.${short} bash e2e 1800 ${src} $<TARGET_FILE:ksgrad> ${KS_E2E_EMU})
 endforeach()
 set_tests_properties(e2e.eval_many PROPERTIES LABELS "e2e;slow")
+# Several ranks; the last four need what a machine may not have (Slurm, torchrun, mpirun, network namespaces), and say so.
+set_property(TEST e2e.failures e2e.failures_start PROPERTY LABELS e2e ranks)
+set_property(TEST e2e.mpirun PROPERTY LABELS e2e ranks mpirun)
+set_property(TEST e2e.torchrun PROPERTY LABELS e2e ranks torchrun)
+set_property(TEST e2e.slurm PROPERTY LABELS e2e ranks slurm)
+set_property(TEST e2e.hosts PROPERTY LABELS e2e ranks netns)
 
 # The reducer in processes of their own, each with a device of its own.
 ks_add_cuda_test(reducer tests/unit/test_reducer.c)

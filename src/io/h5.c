@@ -18,10 +18,15 @@ static herr_t keep_innermost(unsigned n, const H5E_error2_t *e, void *user) {
     /* H5E_WALK_UPWARD starts at the function that failed first. */
     if (t_why[0] == '\0')
         snprintf(t_why, sizeof t_why, "%s (%s)", e->desc ? e->desc : "", e->func_name ? e->func_name : "");
+    for (char *c = t_why; *c; c++) /* it puts line breaks into some of its texts */
+        if (*c == '\n') *c = ' ';
     return 0;
 }
 
 void ks_h5_quiet(void) {
+    /* A file that could not be closed because the disk was full is still in HDF5's table, and its exit handler crashes on
+     * it. Nothing is left for that handler: all files are closed by ks_h5_close. Comes before HDF5's first call. */
+    (void)H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5Eclear2(H5E_DEFAULT);
 }

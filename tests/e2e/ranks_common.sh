@@ -153,10 +153,8 @@ rank_says() { # rank_says R TEXT...: its error line has all of them
     done
 }
 nothing_runs() {
-    local left
     until_true 5 eval '! pgrep -f "$WORK" > /dev/null' && return
-    left=$(pgrep -af "$WORK")
-    echo "$NAME: still running: $left"
+    echo "$NAME: still running: $(pgrep -af "$WORK")"
     pkill -KILL -f "$WORK"
     return 1
 }

@@ -42,6 +42,7 @@ KS_NODISCARD ks_status ks_config_split(const ks_config *config, int64_t n_frame,
 /* The same on all ranks: the least memory and the largest frame of all rule. Bytes are those of one rank. */
 typedef struct ks_train_plan {
     int64_t budget_bytes;     /* what one rank may use */
+    int64_t budget_rank;      /* the first that may use no more */
     int64_t slot_bytes;       /* tensors of one geometry (largest composition) */
     int64_t activation_bytes; /* network, per frame of a pass */
     int64_t work_bytes;       /* matrices of refinement and loss, per frame of a pass */

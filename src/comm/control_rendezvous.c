@@ -216,10 +216,12 @@ static void refuse_missing(meeting *m) {
     char      gone[256], come[384];
     const int n_gone = list_ranks(m, 0, gone, sizeof gone), n_come = list_ranks(m, 1, come, sizeof come);
     if (!n_gone) /* one of the two connections of a rank */
-        refuse(m, "not all ranks have completed their connections within %g s. Look at their logs", m->c->timeout);
+        refuse(m, "not all ranks have completed their connections within %g s (comm.timeout_s). Look at their logs",
+               m->c->timeout);
     else
         refuse(m,
-               "rank%s %s of %d %s not come within %g s (here: 0 on %s%s%s). Look at their logs; are all nodes able to "
+               "rank%s %s of %d %s not come within %g s (comm.timeout_s; here: 0 on %s%s%s). Look at their logs; are "
+               "all nodes able to "
                "reach %s, port %d?",
                n_gone == 1 ? "" : "s", gone, m->c->size, n_gone == 1 ? "has" : "have", m->c->timeout, m->mine->host,
                n_come ? ", " : "", come, m->mine->host, m->port);

@@ -92,10 +92,12 @@ done:
 }
 
 ks_status ks_h5_open(const char *path, ks_h5 **out) {
+    ks_h5_quiet(); /* the macro calls HDF5 */
     return open_existing(path, KS_H5_MODE_READ, H5F_ACC_RDONLY, out);
 }
 
 ks_status ks_h5_open_rows(const char *path, ks_h5 **out) {
+    ks_h5_quiet();
     return open_existing(path, KS_H5_MODE_ROWS, H5F_ACC_RDWR, out);
 }
 

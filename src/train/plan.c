@@ -1,5 +1,6 @@
 /* plan.c -- see train.h: how much memory there is, and what is kept in it. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,10 +61,13 @@ static ks_status agree(ks_comm *comm, ks_train_plan *p) {
     double    x[4] = {-(double)p->budget_bytes, (double)p->slot_bytes, (double)p->activation_bytes,
                       (double)p->work_bytes}; /* exact below 2^53 */
     KS_TRY(ks_comm_host_max(comm, "the memory plan", 4, x));
+    double first        = p->budget_bytes == (int64_t)-x[0] ? -(double)ks_comm_rank(comm) : -INFINITY;
     p->budget_bytes     = (int64_t)-x[0];
     p->slot_bytes       = (int64_t)x[1];
     p->activation_bytes = (int64_t)x[2];
     p->work_bytes       = (int64_t)x[3];
+    KS_TRY(ks_comm_host_max(comm, "the memory plan", 1, &first));
+    p->budget_rank = (int64_t)-first;
 done:
     return st;
 }
@@ -104,21 +108,26 @@ done:
 
 /* Shares the budget out. The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order:
  * passes, the pool, validation (n_valid frames of a rank). */
-static ks_status fit(const ks_config *c, int64_t n_train, int64_t n_valid, int is_host, ks_train_plan *p) {
-    ks_status     st    = KS_OK;
+static ks_status fit(const ks_config *c, const ks_comm *comm, int64_t n_train, int64_t n_valid, int is_host,
+                     ks_train_plan *p) {
+    ks_status     st                       = KS_OK;
+    char          where[KS_HOST_NAME + 32] = "";
     const int64_t batch = c->train.batch, n_rank = p->n_rank;
     const int64_t frame_bytes = p->activation_bytes + p->work_bytes, least_valid = n_valid ? 1 : 0;
     const int64_t least_pool = ks_pool_share(at_most(at_least(batch, c->train.pool), n_train), batch, n_rank);
     p->share                 = (batch + n_rank - 1) / n_rank;
     p->micro_batch           = c->train.micro_batch ? at_most(c->train.micro_batch, p->share) : 1;
     const int64_t least = p->param_bytes + p->micro_batch * frame_bytes + (least_pool + least_valid) * p->slot_bytes;
+    if (n_rank > 1)
+        snprintf(where, sizeof where, " on rank %lld (%s)", (long long)p->budget_rank,
+                 ks_comm_host(comm, (int)p->budget_rank));
     KS_CHECK(least <= p->budget_bytes, KS_ERR_NOMEM,
              "this run needs at least %.2f GiB%s (%lld geometries of %.1f MiB in the pool, weights and moments %.2f "
-             "GiB), the plan may use %.2f GiB: "
+             "GiB), the plan may use %.2f GiB%s: "
              "a smaller train.batch or model, a coarser method.grid, or device.memory_gib",
              (double)least / 1073741824, n_rank > 1 ? " on each rank" : "", (long long)least_pool,
-             (double)p->slot_bytes / 1048576, (double)p->param_bytes / 1073741824,
-             (double)p->budget_bytes / 1073741824);
+             (double)p->slot_bytes / 1048576, (double)p->param_bytes / 1073741824, (double)p->budget_bytes / 1073741824,
+             where);
     int64_t free_bytes = p->budget_bytes - least;
     if (!c->train.micro_batch) {
         const int64_t want = (is_host ? at_most(p->share, MICRO_MAX) : p->share) - 1;
@@ -156,7 +165,7 @@ ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *c, con
     p.param_bytes = ks_reducer_param_bytes(ks_model_params(model), comm, &reduce);
     KS_TRY(largest_frame(ctx, c, d, model, &p));
     KS_TRY(agree(comm, &p));
-    KS_TRY(ks_leave_together(comm, fit(c, n_train, n_valid, ks_ctx_is_host(ctx), &p)));
+    KS_TRY(ks_leave_together(comm, fit(c, comm, n_train, n_valid, ks_ctx_is_host(ctx), &p)));
     *plan = p;
 done:
     return st;

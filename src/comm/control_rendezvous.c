@@ -220,11 +220,10 @@ static void refuse_missing(meeting *m) {
                m->c->timeout);
     else
         refuse(m,
-               "rank%s %s of %d %s not come within %g s (comm.timeout_s; here: 0 on %s%s%s). Look at their logs; are "
-               "all nodes able to "
-               "reach %s, port %d?",
+               "rank%s %s of %d %s not come within %g s (comm.timeout_s; here: 0 on %s%s%s). Look at their logs; can "
+               "they reach rank 0 at %s, port %d?",
                n_gone == 1 ? "" : "s", gone, m->c->size, n_gone == 1 ? "has" : "have", m->c->timeout, m->mine->host,
-               n_come ? ", " : "", come, m->mine->host, m->port);
+               n_come ? ", " : "", come, m->c->launch.address[0] ? m->c->launch.address : m->mine->host, m->port);
 }
 
 static ks_status meeting_run(meeting *m, struct pollfd *p) {

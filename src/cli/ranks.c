@@ -172,6 +172,10 @@ static ks_status share_threads(ks_comm *comm, int *threads) {
     const int cpus = CPU_COUNT(&mine);
     *threads       = cpus * (before + 1) / n - cpus * before / n;
     if (*threads < 1) *threads = 1;
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cpus == 1 && g_launch.launcher == KS_LAUNCHER_OPENMPI && online >= 2L * ks_comm_local_size(comm))
+        ks_log(KS_LOG_WARN, "mpirun has bound each rank to one of %ld CPUs: mpirun --bind-to none lets them share all",
+               online);
 done:
     KS_FREE(all);
     return st;

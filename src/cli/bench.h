@@ -1,5 +1,5 @@
-/* bench.h -- what cmd_bench.c times: operations (bench_ops.c) on one batch of one composition; on several ranks the training
- * step (bench_ranks.c) and what connects them (bench_comm.c). */
+/* bench.h -- what cmd_bench.c times: operations (bench_ops.c) on one batch of one composition; on several ranks the
+ * training step (bench_ranks.c) and what connects them (bench_comm.c). */
 #ifndef KS_CLI_BENCH_H
 #define KS_CLI_BENCH_H
 #include "cli/work.h"
@@ -62,13 +62,14 @@ extern const int      bench_n_op;
 
 /* Config from the command line: defaults, the published training step, short forms, --set. */
 KS_NODISCARD ks_status bench_config(const bench_args *a, ks_config *config);
-/* Frames of the command line as one batch (those of this rank's share; comm NULL: all), memory, orbitals and density of F0,
- * the network; config and ctx are there. */
+/* Frames of the command line as one batch (those of this rank's share; comm NULL: all), memory, orbitals and density
+ * of F0, the network; config and ctx are there. */
 KS_NODISCARD ks_status bench_open(bench *b, const bench_args *a, const ks_comm *comm, int with_model);
 /* bench_open's last part, from the batch on. */
 KS_NODISCARD ks_status bench_setup(bench *b, int with_model);
 void                   bench_free(bench *b);
-/* The number-th run of an operation: directly the first time, then as the recording of the second, where there are any. */
+/* The number-th run of an operation: directly the first time, then as the recording of the second, where there are
+ * any. */
 KS_NODISCARD ks_status bench_run(bench *b, const bench_op *op, int64_t number, ks_graph **graph);
 int                    bench_is_wanted(const bench_args *a, const bench_op *op);
 double                 bench_median(int64_t n, double *v); /* sorts v */

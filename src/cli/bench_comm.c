@@ -1,9 +1,9 @@
 /* bench_comm.c -- bench comm: what the ranks' connections reach, through the communicator that training uses.
  *
- * Bandwidths as nccl-tests defines them: the algorithm's is bytes / time, the bus's is what that takes on the links,
- * 2 (n-1)/n of it for a sum, (n-1)/n for its halves; bytes are those of the whole array. A time is that of the slowest rank,
- * the median of the runs; short calls are timed several at a time. Every call's result is then checked: the inputs are small
- * integers, whose sums are exact in every type. */
+ * Bandwidths as nccl-tests defines them: the algorithm's is bytes / time, the bus's is what that takes on the links, 2
+ * (n-1)/n of it for a sum, (n-1)/n for its halves; bytes are those of the whole array. A time is that of the slowest
+ * rank, the median of the runs; short calls are timed several at a time. Every call's result is then checked: the
+ * inputs are small integers, whose sums are exact in every type. */
 #include <stdlib.h>
 #include <string.h>
 #include "cli/bench.h"

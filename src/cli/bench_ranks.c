@@ -4,9 +4,9 @@
  *   alone     rank 0 with all frames, the others wait
  *   together  every rank with its share of the frames, the gradient reduced as in training
  *   compute   the same shares, all at once, nothing travels
- * The wait is that part of `together` in which the host waits for other ranks. Speed-up is alone / together, efficiency of
- * the job that over the number of ranks; a rank's own efficiency is compute / together, which leaves out what ranks of one
- * host take from each other. */
+ * The wait is that part of `together` in which the host waits for other ranks. Speed-up is alone / together,
+ * efficiency of the job that over the number of ranks; a rank's own efficiency is compute / together, which leaves out
+ * what ranks of one host take from each other. */
 #include <string.h>
 #include "cli/bench.h"
 

@@ -43,11 +43,11 @@ extern const ks_transport ks_transport_mpi;
 /* NCCL's is ks_backend_cuda.transport (core/backend.h). */
 
 #ifdef KS_MPI
-/* 1: this process was started by an MPI that this build's can talk to: its own mpirun, or srun. Looks at the environment. */
+/* 1: the environment says that this process was started by an MPI that this build's can talk to: its mpirun, srun. */
 int ks_mpi_is_launcher(void);
 /* MPI outside the transport: rank 0 tells the others where it listens. Initialises MPI when that has not happened. */
 KS_NODISCARD ks_status ks_mpi_bcast(int rank, int size, size_t bytes, void *x);
-/* When it was initialised here. has_failed: nothing that waits for other ranks; the process ends with its own exit code. */
+/* When it was initialised here. has_failed: leaves it, for nothing may wait for the other ranks. */
 void ks_mpi_finalize(int has_failed);
 #endif
 

@@ -1,15 +1,16 @@
 /* transport_mpi.c -- arrays between CPU ranks through MPI. Builds with KS_MPI only; see transport.h.
  *
- * A sum is cut into pieces, a piece into one slice per rank. Every rank receives the others' copies of its own slice, adds
- * them in rank order, and sends the sum to the others: the traffic of a ring, 2 (n-1)/n of the array out of and into every
- * rank, and the same bits on all ranks at every run by construction. Small arrays take one exchange instead of two: all
- * of it to everybody, added by everybody in the same order, which gives the same bits again.
+ * A sum is cut into pieces, a piece into one slice per rank. Every rank receives the others' copies of its own slice,
+ * adds them in rank order, and sends the sum to the others: the traffic of a ring, 2 (n-1)/n of the array out of and
+ * into every rank, and the same bits on all ranks at every run by construction. Small arrays take one exchange instead
+ * of two: all of it to everybody, added by everybody in the same order, which gives the same bits again.
  *
- * Nothing waits inside MPI. Messages are point to point and nonblocking; the calls queue pieces and let those on their way
- * go on, so that a gradient travels while the backward pass computes; join drives what is left, and gives up when
- * the control plane says that the job is over. MPI then still holds addresses of arrays and buffers, but makes no use of
- * them any more, since nobody calls it: nor does this file after a failure, not even to finalise. The process ends with its own
- * exit code, and its mpirun ends what is left of the others, as it does with every program of which one rank fails. */
+ * Nothing waits inside MPI. Messages are point to point and nonblocking; the calls queue pieces and let those on their
+ * way go on, so that a gradient travels while the backward pass computes; join drives what is left, and gives up when
+ * the control plane says that the job is over. MPI then still holds addresses of arrays and buffers, but makes no use
+ * of them any more, since nobody calls it: nor does this file after a failure, not even to finalise. The process ends
+ * with its own exit code, and its mpirun ends what is left of the others, as it does with every program of which one
+ * rank fails. */
 #define _GNU_SOURCE
 #include <mpi.h>
 #include <sched.h>

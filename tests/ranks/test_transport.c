@@ -1,7 +1,7 @@
 /* test_transport.c -- the data plane between ranks, to be started by a launcher: test_transport [TRANSPORT].
  *
- * Every rank can make the input of every other, so each compares all results bit by bit with sums that it has made itself in
- * rank order: right values, the same on all ranks, the same at every run. */
+ * Every rank can make the input of every other, so each compares all results bit by bit with sums that it has made
+ * itself in rank order: right values, the same on all ranks, the same at every run. */
 #include <string.h>
 #include <time.h>
 #include "comm/transport.h"

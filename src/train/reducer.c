@@ -52,7 +52,7 @@ ks_status ks_reducer_create(ks_ctx *ctx, ks_comm *comm, ks_params *params, const
     ks_status   st = KS_OK;
     ks_reducer *r  = NULL;
     KS_CHECK(ctx && params && opt && out, KS_ERR_ARG, "reducer: NULL argument");
-    KS_CHECK(opt->bucket_bytes > 0, KS_ERR_ARG, "reducer: buckets of %lld bytes", (long long)opt->bucket_bytes);
+    KS_CHECK(opt->bucket_bytes >= 0, KS_ERR_ARG, "reducer: buckets of %lld bytes", (long long)opt->bucket_bytes);
     *out = NULL;
     if (ks_comm_size(comm) == 1) return KS_OK;
     KS_TRY(KS_ZNEW(r, 1));

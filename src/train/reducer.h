@@ -19,7 +19,7 @@
 typedef struct ks_reducer ks_reducer;
 
 typedef struct ks_reducer_options {
-    int64_t bucket_bytes; /* of gradient */
+    int64_t bucket_bytes; /* of gradient; at least one line for every rank */
     int     wire_bf16;    /* the gradient travels rounded to bfloat16 */
     int     shard;        /* this rank keeps moments for its slices only */
 } ks_reducer_options;

@@ -51,18 +51,19 @@ check "... the next on 2, small buckets" ranks 2 moved $fp64 $shares --set optim
     --resume=must --allow-change
 check "... energies" near moved one energy_Ha 12 1e-12
 check "... gradients" near moved one grad_norm 12 1e-11
-check "from shares to whole moments" ranks 2 whole $fp64 --set comm.shard_moments=off --set optim.steps=8 --resume=must \
-    --allow-change
+check "from shares to whole moments" ranks 2 whole $fp64 --set comm.shard_moments=off --set optim.steps=8 \
+    --resume=must --allow-change
 check "... energies" near whole moved energy_Ha 8 1e-12
 
 # the same bits in a second run, in shares and with bfloat16 on the wire
 for name in again twice; do
-    check "4 ranks, shares, bf16" ranks 4 $name $shares --set comm.wire=bf16 --set comm.bucket_mib=0.01 --set optim.steps=8
+    check "4 ranks, shares, bf16" ranks 4 $name $shares --set comm.wire=bf16 --set comm.bucket_mib=0.01 \
+        --set optim.steps=8
 done
 check "... the same bits" same_state again twice
 check "one rank, fp32" train --set optim.steps=8 --set run.name=single
-# step 1: the weights are the same, and only the order of sums differs in the energy. The gradient is rounded to 8 bits before
-# it is summed (2e-3 on average), of either sign in its norm: measured 6e-4; what 8 steps of 1e-3 make of that: 4e-8
+# step 1: the weights are the same, and only the order of sums differs in the energy. The gradient is rounded to 8 bits
+# before it is summed (2e-3 on average), of either sign in its norm: measured 6e-4; what 8 steps of 1e-3 make of it: 4e-8
 check "... energy of step 1" near again single energy_Ha 1 1e-12
 check "... gradients" near again single grad_norm 8 5e-3
 check "... energies" near again single energy_Ha 8 1e-6

@@ -29,7 +29,7 @@ static ks_ctx      *g_ctx; /* of this rank */
 static int open_backend(const scene *s, int rank) {
     ks_device_info device;
     ks_ctx_options opt = {.backend = "cpu", .threads = 1};
-    setenv("KS_EMU_DEVICES", "8", 1);
+    setenv("KS_EMU_DEVICES", "8", 0);
     t_op_init(g_argc > 1 ? 2 : 1, g_argv);
     g_ctx = t_op_ctx(1);
     if (!strcmp(t_op_backend(), "cpu")) return 1;

@@ -101,10 +101,10 @@ static void library_name(char name[MPI_MAX_LIBRARY_VERSION_STRING]) {
 }
 
 int ks_mpi_is_launcher(void) {
-#ifdef OPEN_MPI /* its own mpirun, srun --mpi=pmix, srun --mpi=pmi2; without them MPI_Init would start a daemon */
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || (getenv("PMI_RANK") && getenv("SLURM_JOB_ID"));
-#else /* MPICH and its relatives: Hydra, srun; a process that OMPI's mpirun has started would be alone */
-    return !getenv("OMPI_COMM_WORLD_SIZE") && (getenv("PMI_RANK") || getenv("PMIX_RANK") || getenv("PMI_FD"));
+#ifdef OPEN_MPI /* its own mpirun, srun --mpi=pmix; to MPI_Init without them, the process is alone and needs a daemon */
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK");
+#else /* MPICH and its relatives: Hydra, srun; Open MPI's mpirun sets PMIX_RANK too */
+    return !getenv("OMPI_COMM_WORLD_SIZE") && (getenv("PMI_RANK") || getenv("PMIX_RANK"));
 #endif
 }
 
@@ -113,10 +113,11 @@ static ks_status start_mpi(int rank, int size) {
     int       is_up = 0, is_over = 0, level = 0, mpi_rank = 0, mpi_size = 1;
     char      name[MPI_MAX_LIBRARY_VERSION_STRING];
     library_name(name);
-    KS_CHECK(ks_mpi_is_launcher(), KS_ERR_COMM,
-             "rank %d of %d was not started by the MPI that this program is built with (%s): use its own mpirun, or "
-             "comm.transport tcp with --rendezvous HOST:PORT",
-             rank, size, name);
+    KS_CHECK(
+        ks_mpi_is_launcher(), KS_ERR_COMM,
+        "rank %d of %d was not started by the MPI that this program is built with (%s): use its own mpirun or srun "
+        "--mpi=pmix, or comm.transport tcp with --rendezvous HOST:PORT",
+        rank, size, name);
     MPI_TRY(MPI_Initialized(&is_up));
     MPI_TRY(MPI_Finalized(&is_over));
     KS_CHECK(!is_over, KS_ERR_COMM, "MPI was finalised before");

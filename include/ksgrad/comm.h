@@ -8,7 +8,9 @@
  *
  * Failure. When a rank ends with an error (ks_comm_fail), dies, is silent or keeps the others waiting for longer than
  * timeout_s, every rank's next call returns KS_ERR_COMM or that rank's status, with one message that names rank and host.
- * A rank that is stuck outside this interface is ended by its own watchdog with the same exit code.
+ * A rank that is stuck outside this interface is ended by its own watchdog with the same exit code: when it has not called
+ * anything here for 10 s (or timeout_s, if less) after the end, or not ks_comm_destroy for three times that.
+ * Time during which a process was suspended counts for nothing: a batch system may stop a whole job for hours.
  * Calls are collective unless they say otherwise: every rank makes the same ones in the same order, from one thread. */
 #ifndef KS_COMM_H
 #define KS_COMM_H
@@ -80,9 +82,11 @@ KS_NODISCARD ks_status ks_comm_attach(ks_comm *comm, ks_ctx *ctx, const char *tr
 void ks_comm_destroy(ks_comm **comm);
 /* This rank ends with an error: the others get status and message. Not collective; does not wait for them. */
 void ks_comm_fail(ks_comm *comm, ks_status status, const char *message);
-/* KS_OK, or what has ended the job. Not collective, cheap: for loops that wait for something else. */
+/* KS_OK, or what has ended the job. Not collective, cheap: for loops that wait for something else. A transport that knows
+ * of a failure is asked, and one that has work waiting for others on the device gives it up. */
 KS_NODISCARD ks_status ks_comm_poll(ks_comm *comm);
-/* 1 when the error that this rank returns came from another one, which has said it already. */
+/* 1 when the error that this rank returns came from another one, which has said it already. Never on rank 0: its log is
+ * the job's. */
 int ks_comm_is_told(const ks_comm *comm);
 
 int         ks_comm_rank(const ks_comm *comm); /* 0 for NULL; likewise below */
@@ -102,7 +106,7 @@ void ks_comm_share(const ks_comm *comm, int64_t n, int64_t *lo, int64_t *hi);
 
 KS_NODISCARD ks_status ks_comm_barrier(ks_comm *comm, const char *what);
 KS_NODISCARD ks_status ks_comm_host_sum(ks_comm *comm, const char *what, int64_t n, double *x); /* in rank order */
-KS_NODISCARD ks_status ks_comm_host_max(ks_comm *comm, const char *what, int64_t n, double *x);
+KS_NODISCARD ks_status ks_comm_host_max(ks_comm *comm, const char *what, int64_t n, double *x); /* NaN is the largest */
 KS_NODISCARD ks_status ks_comm_host_bcast(ks_comm *comm, const char *what, size_t bytes, void *x); /* from rank 0 */
 /* all (size, bytes): every rank's x, on every rank. */
 KS_NODISCARD ks_status ks_comm_host_gather(ks_comm *comm, const char *what, size_t bytes, const void *x, void *all);
@@ -136,7 +140,8 @@ KS_NODISCARD ks_status ks_comm_all_gather(ks_comm *comm, ks_comm_type type, int6
 /* ks_fetch_wait that also ends when another rank fails. what, step: for the watchdog's message. */
 KS_NODISCARD ks_status ks_comm_fetch_wait(ks_comm *comm, ks_fetch *fetch, const char *what, int64_t step);
 
-/* Seconds that this rank has waited for others in the calls above, host time. Not collective. */
+/* Seconds that this rank has spent in exchanges and in transports that run on the host, waiting for others and for the
+ * data themselves. ks_comm_fetch_wait is not counted: it waits for this rank's own device. Not collective. */
 double ks_comm_wait_seconds(const ks_comm *comm);
 
 #ifdef __cplusplus

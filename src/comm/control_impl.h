@@ -47,6 +47,7 @@ typedef struct ks_hello {
 } ks_hello;
 enum { KS_HELLO_FIXED = 32 };
 
+#define KS_ANSWER_MAGIC "KSGRAD@"
 typedef enum ks_answer_kind { KS_ANSWER_WAIT = 1, KS_ANSWER_GO, KS_ANSWER_REFUSED } ks_answer_kind;
 typedef struct ks_answer {
     char    magic[8];

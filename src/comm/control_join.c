@@ -15,8 +15,7 @@
 typedef struct search {
     ks_control *c;
     double      deadline;
-    double      answer_s; /* patience with who has taken our hello; grows: the machine may be busy */
-    int         n_try;
+    double      answer_s;  /* patience with who has taken our hello; grows: the machine may be busy */
     char        last[256]; /* what went wrong last */
 } search;
 
@@ -38,10 +37,12 @@ static ks_status join_address(search *s, const struct addrinfo *to, const ks_hel
         if (left > 0) snprintf(s->last, sizeof s->last, "%.64s port %.8s: %s", number, port, strerror(errno));
         return KS_OK;
     }
-    s->n_try++;
-    left = fmax(s->deadline - ks_wall_seconds(), 0.1);
+    left  = fmax(s->deadline - ks_wall_seconds(), 0.1);
+    errno = 0;
     if (ks_socket_write(*fd, hello, sizeof *hello, fmin(left, s->answer_s)) ||
-        ks_socket_read(*fd, a, sizeof *a, fmin(left, s->answer_s)) || memcmp(a->magic, hello->magic, sizeof a->magic)) {
+        ks_socket_read(*fd, a->magic, sizeof a->magic, fmin(left, s->answer_s)) ||
+        memcmp(a->magic, KS_ANSWER_MAGIC, sizeof a->magic) ||
+        ks_socket_read(*fd, (char *)a + sizeof a->magic, sizeof *a - sizeof a->magic, fmin(left, s->answer_s))) {
         snprintf(s->last, sizeof s->last,
                  "%.64s port %.8s: something listens there, but it is not rank 0 of this job%s", number, port,
                  errno == ETIMEDOUT ? " (no answer)" : "");
@@ -126,8 +127,8 @@ ks_status ks_control_join(ks_control *c, const ks_hello *mine) {
     a.text[sizeof a.text - 1] = 0;
     if (a.kind == KS_ANSWER_REFUSED) c->end_source = KS_END_TOLD;
     KS_CHECK(a.kind != KS_ANSWER_REFUSED, KS_ERR_COMM, "%s", a.text);
-    KS_CHECK(a.kind == KS_ANSWER_GO && a.size == c->size && !memcmp(a.magic, hello.magic, sizeof a.magic), KS_ERR_COMM,
-             "rank 0 at %s has sent something that is no answer", c->launch.address);
+    KS_CHECK(a.kind == KS_ANSWER_GO && a.size == c->size && !memcmp(a.magic, KS_ANSWER_MAGIC, sizeof a.magic),
+             KS_ERR_COMM, "rank 0 at %s has sent something that is no answer", c->launch.address);
     if (ks_socket_read(c->data_fd[0], c->peer, (size_t)c->size * sizeof *c->peer, c->timeout))
         KS_CHECK(0, KS_ERR_COMM, "rank 0 at %s has gone while it told who is there. See its log", c->launch.address);
     for (int r = 0; r < c->size; r++) c->peer[r].host[KS_HOST_NAME - 1] = 0;

@@ -40,7 +40,7 @@ typedef struct meeting {
 
 static void answer_fill(ks_answer *a, ks_answer_kind kind, int size) {
     memset(a, 0, sizeof *a);
-    memcpy(a->magic, KS_HELLO_MAGIC, sizeof a->magic);
+    memcpy(a->magic, KS_ANSWER_MAGIC, sizeof a->magic);
     a->kind = kind;
     a->size = size;
 }

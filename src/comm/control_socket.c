@@ -93,6 +93,14 @@ int ks_socket_wait(int fd, short events, double seconds) {
     }
 }
 
+/* On a port of the range that outgoing connections get theirs from, an attempt can meet itself. */
+static int meets_itself(int fd) {
+    struct sockaddr_storage here = {0}, there = {0};
+    socklen_t               n_here = sizeof here, n_there = sizeof there;
+    return !getsockname(fd, (struct sockaddr *)&here, &n_here) &&
+           !getpeername(fd, (struct sockaddr *)&there, &n_there) && n_here == n_there && !memcmp(&here, &there, n_here);
+}
+
 int ks_socket_connect(const struct addrinfo *to, double seconds) {
     int       error = 0, s = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     socklen_t len = sizeof error;
@@ -102,6 +110,7 @@ int ks_socket_connect(const struct addrinfo *to, double seconds) {
         else if (!ks_socket_wait(s, POLLOUT, seconds)) error = ETIMEDOUT;
         else if (getsockopt(s, SOL_SOCKET, SO_ERROR, &error, &len)) error = errno;
     }
+    if (!error && meets_itself(s)) error = ECONNREFUSED;
     if (!error && ks_socket_prepare(s) != KS_OK) error = EIO;
     if (!error) return s;
     ks_socket_close(&s);

@@ -303,6 +303,16 @@ static int turn(watch *w) {
     return n_open;
 }
 
+/* This process itself was suspended, perhaps with all others (a batch system does that), or starved: that time is nobody's
+ * silence, and no wait for others. What they have said meanwhile has been read by now. */
+static void was_stopped(watch *w, double now) {
+    ks_control *c = w->c;
+    for (int r = w->first; r <= w->last; r++) c->link[r].heard = now;
+    pthread_mutex_lock(&c->lock);
+    c->phase_time = fmin(now, c->phase_time + (now - w->last_turn));
+    pthread_mutex_unlock(&c->lock);
+}
+
 static void *watch_main(void *arg) {
     watch       w = *(watch *)arg;
     ks_control *c = w.c;
@@ -311,9 +321,7 @@ static void *watch_main(void *arg) {
     for (;;) {
         const int    n_open = turn(&w);
         const double now    = ks_wall_seconds();
-        /* this thread itself was stopped, or starved: what the others have said meanwhile has only just been read */
-        if (now - w.last_turn > c->timeout / 2)
-            for (int r = w.first; r <= w.last; r++) c->link[r].heard = now;
+        if (now - w.last_turn > 4 * c->period) was_stopped(&w, now);
         w.last_turn = now;
         if (!w.is_leaving) {
             pthread_mutex_lock(&c->lock);

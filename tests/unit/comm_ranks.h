@@ -15,6 +15,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include "core/machine.h"
 #include "ks_test.h"
 
@@ -116,6 +119,9 @@ static void start_rank(world *w, int r, rank_body body) {
     me->seconds           = ks_wall_seconds() - begin;
     snprintf(me->message, sizeof me->message, "%s", st == KS_OK ? "" : ks_error_message());
     ks_comm_destroy(&comm);
+#ifdef __SANITIZE_ADDRESS__ /* _exit looks for no leaks */
+    T_CHECK(!__lsan_do_recoverable_leak_check(), "rank %d leaks", r);
+#endif
     me->checks = ks_t_run;
     me->bad    = ks_t_bad;
     fflush(stdout);

@@ -288,6 +288,36 @@ static void all_wait(void) {
     world_free(w);
 }
 
+/* Suspended all together for longer than the timeout, as a batch system does: they go on. */
+static ks_status suspended_body(world *w, int rank, ks_comm **comm) {
+    ks_status st = KS_OK;
+    KS_TRY(meet(w, rank, comm));
+    KS_TRY(ks_comm_barrier(*comm, "warm"));
+    w->flag[rank] = 1;
+    if (rank == 1) /* at work until all have been stopped and woken; the others wait */
+        while (!w->flag[MAX_RANKS - 1]) sleep_for(0.01);
+    KS_TRY(ks_comm_barrier(*comm, "after"));
+    sleep_for(0.5); /* some heartbeats */
+    KS_TRY(ks_comm_barrier(*comm, "end"));
+done:
+    return st;
+}
+
+static void suspended(void) {
+    const double timeout = 4; /* longer than a loaded machine takes to stop and wake three processes */
+    world       *w       = world_new(3, timeout);
+    start_all(w, suspended_body);
+    for (const double end = ks_wall_seconds() + AT_ONCE; ks_wall_seconds() < end; sleep_for(0.01))
+        if (w->flag[0] && w->flag[1] && w->flag[2]) break;
+    for (int r = 0; r < 3; r++) kill(w->pid[r], SIGSTOP);
+    sleep_for(1.5 * timeout);
+    for (int r = 0; r < 3; r++) kill(w->pid[r], SIGCONT);
+    w->flag[MAX_RANKS - 1] = 1;
+    end_all(w, AT_ONCE, "suspended");
+    for (int r = 0; r < 3; r++) T_STATUS(w, r, KS_OK);
+    world_free(w);
+}
+
 /* ---- attach ---- */
 
 static ks_backend g_other;
@@ -363,8 +393,9 @@ int main(void) {
          "rank 3 (", code);
     is_told();
     all_wait();
+    suspended();
 
     attach(0, KS_ERR_COMM, "ranks 1 and 2 share GPU-5f3a on ");
     attach(1, KS_ERR_COMM, "runs on backend cuda, rank 0 on ");
-    return t_done("unit.comm_failure", 335);
+    return t_done("unit.comm_failure", 341);
 }

@@ -119,11 +119,13 @@ static void print_pbs(const job *j) {
            "    %s \\\n"
            "    --rendezvous \"$host:$((20000 + job %% 10000))\"\n"
            "rc=$?\n"
-           "if [ \"$rc\" -eq 75 ]; then\n"
+           "# MPICH's mpirun at times ends with 0 after it has passed the signal on\n"
+           "if [ \"$rc\" -eq 75 ] || { [ \"$rc\" -eq 0 ] && [ \"$SECONDS\" -ge %lld ]; }; then\n"
            "    qsub -W \"depend=afterany:$PBS_JOBID\" %s\n"
            "fi\n"
            "exit \"$rc\"\n",
-           (long long)(j->seconds - j->lead), (long long)(j->nodes * ranks_of_node(j)), j->command, file);
+           (long long)(j->seconds - j->lead), (long long)(j->nodes * ranks_of_node(j)), j->command,
+           (long long)(j->seconds - j->lead), file);
 }
 
 /* Name of the job from the config's: "configs/qpt-uracil.yaml" gives qpt-uracil. */

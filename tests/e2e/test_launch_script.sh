@@ -118,4 +118,7 @@ check "PBS: an error is not submitted again" [ "$(grep -c qsub "$DID")" = 0 ]
 sed -i 's/--signal=USR1 [0-9]*/--signal=USR1 1/' script.sh
 run "PBS, told to stop" wait 75
 check "PBS, told to stop: submitted again" did 'qsub -W'
-finish launch_script 119
+sed -i 's/"$SECONDS" -ge [0-9]*/"$SECONDS" -ge 0/' script.sh
+run "PBS, told to stop, mpirun hides it" 0
+check "PBS, told to stop, mpirun hides it: submitted again" did 'qsub -W'
+finish launch_script 121

@@ -86,7 +86,7 @@ config() {
     local name=$1
     shift
     sed "s/name: run,/name: $name,/; s/steps: 40/steps: 300/; s/every: 20,/every: 100,/" c.yaml > "$name.yaml"
-    for word in "$@"; do sed -i "s/${word%%=*}: [0-9]*/${word%%=*}: ${word#*=}/" "$name.yaml"; done
+    for word in "$@"; do sed -i "s/\b${word%%=*}: [0-9]*/${word%%=*}: ${word#*=}/" "$name.yaml"; done
 }
 # submit [options of sbatch] SCRIPT: $JOB
 submit() {
@@ -120,10 +120,20 @@ check "$NAME: no errors of ours" log_lacks 'ksgrad: .*error'
 TIMES="$TIMES$(printf '%-44s %s' "Slurm: signal, requeue, end" "$(awk -v e="$EVENT" -v n="$(now)" 'BEGIN { printf "%.1f", (n - e) / 1e9 }')")"$'\n'
 shown
 
-# The same with the end of the job's time: Slurm itself sends the signal, up to a minute early.
+# The same with the end of the job's time: Slurm itself sends the signal, up to a minute early. Task 0 leaves two seconds
+# after the other, as when its GPU is given back slowly: nobody may kill it meanwhile, or its exit code would hide the 75.
 begin timed
 config timed steps=100000
-"$KSGRAD" cluster-script slurm timed.yaml --tasks 2 --cpus 1 --time 1 > timed.sbatch
+cat > slow_to_leave <<SCRIPT
+#!/bin/bash
+trap '' USR1 # the program catches it
+"$KSGRAD" "\$@"
+rc=\$?
+[ "\$SLURM_PROCID" = 0 ] && sleep 2
+exit \$rc
+SCRIPT
+chmod +x slow_to_leave
+"$KSGRAD" cluster-script slurm timed.yaml --tasks 2 --cpus 1 --time 1 --program "$WORK/slow_to_leave" > timed.sbatch
 submit timed.sbatch
 check "$NAME: it trains" trains 20
 check "$NAME: told by Slurm, back in the queue" until_true 75 is_job "$JOB" PENDING

@@ -68,7 +68,9 @@ static void print_head(const job *j, const char *submit, const char *file) {
         (long long)j->lead);
 }
 
-/* USR1@ without B: goes to the tasks, not to this shell. srun takes the CPUs of a task from SRUN_CPUS_PER_TASK alone
+/* Ranks end each other by themselves when one fails. Were Slurm to kill the others when the first has left with 75, the exit
+ * code of those that give their GPU back more slowly would be that of the kill, and nobody would requeue the job.
+ * USR1@ without B: goes to the tasks, not to this shell. srun takes the CPUs of a task from SRUN_CPUS_PER_TASK alone
  * (Slurm 22.05 and later). */
 static void print_slurm(const job *j) {
     char file[80], submit[160];
@@ -84,7 +86,7 @@ static void print_slurm(const job *j) {
     if (j->account) printf("#SBATCH --account=%s\n", j->account);
     printf("#SBATCH --signal=USR1@%lld\n#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=%%x-%%j.log\n\n"
            "export SRUN_CPUS_PER_TASK=\"$SLURM_CPUS_PER_TASK\"\n"
-           "srun --kill-on-bad-exit=1 %s\n"
+           "srun --kill-on-bad-exit=0 %s\n"
            "rc=$?\n"
            "if [ \"$rc\" -eq 75 ]; then\n"
            "    scontrol requeue \"$SLURM_JOB_ID\"\n"

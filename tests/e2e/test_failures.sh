@@ -150,4 +150,4 @@ closed "SIGTERM to rank 1, SIGKILL to rank 2 of 3"
 intact
 
 table
-finish failures 80
+finish failures 110

@@ -230,4 +230,4 @@ for run in never never0 build config twice size data nodata memory; do
 done
 
 table
-finish failures_start 75
+finish failures_start 130

@@ -32,14 +32,14 @@ bad() { # bad WHAT PATTERN arguments...
 good "two nodes of Slurm" slurm configs/uracil.yaml --nodes 2 --gpus 4
 for line in '#!/bin/bash' '#SBATCH --job-name=uracil' '#SBATCH --nodes=2' '#SBATCH --ntasks-per-node=4' '#SBATCH --gpus-per-node=4' \
     '#SBATCH --cpus-per-task=8' '#SBATCH --time=24:00:00' '#SBATCH --signal=USR1@300' '#SBATCH --requeue' '#SBATCH --open-mode=append' \
-    '#SBATCH --output=%x-%j.log' "srun --kill-on-bad-exit=1 $KSGRAD train configs/uracil.yaml --resume=auto"; do
+    '#SBATCH --output=%x-%j.log' "srun --kill-on-bad-exit=0 $KSGRAD train configs/uracil.yaml --resume=auto"; do
     check "Slurm: $line" has "$line"
 done
 check "Slurm: no partition unless asked for" [ "$(grep -cE 'partition=|account=' script.sh)" = 0 ]
 good "Slurm, everything" slurm c.yaml --nodes 3 --gpus 8 --cpus 12 --time 2-12:00:00 --name run.1 --partition a100,h100 --account chem-7 \
     --program /opt/ksgrad/bin/ksgrad
 for line in '#SBATCH --job-name=run.1' '#SBATCH --cpus-per-task=12' '#SBATCH --time=60:00:00' '#SBATCH --partition=a100,h100' \
-    '#SBATCH --account=chem-7' 'srun --kill-on-bad-exit=1 /opt/ksgrad/bin/ksgrad train c.yaml --resume=auto'; do
+    '#SBATCH --account=chem-7' 'srun --kill-on-bad-exit=0 /opt/ksgrad/bin/ksgrad train c.yaml --resume=auto'; do
     check "Slurm: $line" has "$line"
 done
 good "Slurm, CPU ranks" slurm --tasks 2 --cpus 1 --time 10

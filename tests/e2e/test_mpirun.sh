@@ -75,4 +75,4 @@ for starter in "${STARTERS[@]}"; do
     intact
 done
 table
-finish "mpirun (${STARTERS[*]})" 35
+finish "mpirun (${STARTERS[*]})" 45

@@ -204,4 +204,4 @@ for how in srun salloc; do
 done
 cd /
 table
-finish slurm 45
+finish slurm 48

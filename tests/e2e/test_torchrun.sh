@@ -60,4 +60,4 @@ check "$NAME: torchrun's exit code is not 0" test "$(code_of torchrun)" -ne 0
 closed "torchrun, one of 2 ranks killed"
 intact
 table
-finish torchrun 20
+finish torchrun 30

@@ -106,6 +106,7 @@ ks_model              *ks_trainer_model(ks_trainer *trainer);
 const ks_train_plan   *ks_trainer_plan(const ks_trainer *trainer);
 /* Weights, moments, pool: as after the step that the checkpoint was written at. Before the first step only. */
 KS_NODISCARD ks_status ks_trainer_load(ks_trainer *trainer, const char *checkpoint_dir);
+/* Rank 0 writes, once all ranks have shown that their weights are the same (KS_ERR_COMM otherwise). */
 KS_NODISCARD ks_status ks_trainer_save(ks_trainer *trainer, const char *ckpt_dir, const char *config_text,
                                        const char *command);
 int64_t                ks_trainer_steps_done(const ks_trainer *trainer); /* steps whose result has been collected */

@@ -3,6 +3,7 @@
 #include "backend_cuda.h"
 #ifdef KS_NCCL
 #include "comm/transport.h"
+#include "comm_nccl.h"
 #include "nccl_library.h"
 #endif
 #include "ops/grid_ops.h"

@@ -3,7 +3,6 @@
 #define KS_BACKEND_CUDA_H
 #include <stdint.h>
 #include "core/backend.h"
-#include "ksgrad/comm.h"
 #include "ksgrad/frame.h"
 #include "ksgrad/grid.h"
 #include "ksgrad/linalg.h"
@@ -37,18 +36,6 @@ void      ks_cuda_graph_close(void *state, void *graph);
 int       ks_cuda_n_branch(void *state);
 ks_status ks_cuda_branch(void *state, int branch);
 ks_status ks_cuda_join(void *state);
-
-/* cuda/comm_nccl.cu: comm/transport.h, in builds with KS_NCCL */
-ks_status ks_nccl_open_cuda(ks_comm *comm, ks_ctx *ctx, void **state);
-void      ks_nccl_close_cuda(void *state, int has_failed);
-ks_status ks_nccl_fork_cuda(void *state);
-ks_status ks_nccl_join_cuda(void *state);
-ks_status ks_nccl_sum_cuda(void *state, ks_comm_type type, int64_t n, void *x);
-ks_status ks_nccl_min_cuda(void *state, int64_t n, double *x);
-ks_status ks_nccl_reduce_scatter_cuda(void *state, ks_comm_type type, int64_t n_each, void *x);
-ks_status ks_nccl_all_gather_cuda(void *state, ks_comm_type type, int64_t n_each, void *x);
-ks_status ks_nccl_poll_cuda(void *state);
-void      ks_nccl_abort_cuda(void *state);
 
 /* cuda/ops/grid.cu, rho.cu, xc.cu */
 ks_status ks_grid_bytes_cuda(ks_ctx *ctx, const ks_system *sys, int64_t n_point, int64_t *bytes_per_frame);

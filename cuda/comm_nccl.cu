@@ -24,6 +24,7 @@
 #include <time.h>
 #include "backend_cuda.h"
 #include "comm/transport.h"
+#include "comm_nccl.h"
 #include "nccl_library.h"
 
 #ifndef KS_NCCL_WARM_BYTES /* the launcher of tests/emu has less */
@@ -116,7 +117,10 @@ static ks_status settle(const comm_nccl *s, ncclResult_t r, const char *what, do
         const ncclResult_t asked = s->nccl->ncclCommGetAsyncError(s->handle, &r);
         if (asked != ncclSuccess) r = asked;
     }
-    if (r != ncclSuccess) KS_TRY(nccl_failed(s, r, what));
+    if (r != ncclSuccess) {
+        KS_TRY(ks_comm_poll(s->comm)); /* mostly because a rank is gone: then that is the message */
+        KS_TRY(nccl_failed(s, r, what));
+    }
 done:
     return st;
 }
@@ -277,6 +281,7 @@ static ks_status connect_ranks(comm_nccl *s) {
     ncclUniqueId id;
     memset(&id, 0, sizeof id);
     config.blocking = 0;
+    KS_TRY(ks_comm_check_equal(s->comm, "the version of NCCL", (uint64_t)s->nccl->version));
     if (s->rank == 0) {
         const ncclResult_t r = s->nccl->ncclGetUniqueId(&id);
         if (r != ncclSuccess) KS_TRY(nccl_failed(s, r, "the id of the ranks"));

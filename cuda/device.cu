@@ -370,7 +370,8 @@ extern "C" ks_status ks_cuda_fetch_is_ready(void *state, void *fetch, int *ready
     const cudaError_t e  = cudaEventQuery(f->done);
     (void)state;
     *ready = e == cudaSuccess;
-    if (e != cudaErrorNotReady) KS_CUDA_CHECK(e);
+    if (e == cudaErrorNotReady) (void)cudaGetLastError(); /* or the next launch would report it */
+    else KS_CUDA_CHECK(e);
 done:
     return st;
 }

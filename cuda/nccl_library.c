@@ -11,12 +11,15 @@ static ks_nccl g_nccl;
 
 static ks_status open_library(void **out) {
     ks_status         st       = KS_OK;
-    const char *const name[2]  = {"libnccl.so.2", "/usr/local/cuda/lib64/libnccl.so.2"};
-    char              why[512] = "";
-    for (int k = 0; k < 2 && !(*out = dlopen(name[k], RTLD_NOW | RTLD_LOCAL)); k++)
-        snprintf(why + strlen(why), sizeof why - strlen(why), "%s%.200s", k ? "; " : "", dlerror());
+    const char *const own      = getenv("KS_NCCL");
+    const char *const name[2]  = {own ? own : "libnccl.so.2", "/usr/local/cuda/lib64/libnccl.so.2"};
+    char              why[640] = "";
+    for (int k = 0; k < (own ? 1 : 2) && !(*out = dlopen(name[k], RTLD_NOW | RTLD_LOCAL)); k++)
+        snprintf(why + strlen(why), sizeof why - strlen(why), "%s%.300s", k ? "; " : "", dlerror());
     KS_CHECK(*out, KS_ERR_UNSUPPORTED,
-             "NCCL is not there (%s): install NCCL 2.18 or newer, or name its folder in LD_LIBRARY_PATH", why);
+             "NCCL is not there (%s): install NCCL 2.18 or newer, or name its folder in LD_LIBRARY_PATH or its file in "
+             "KS_NCCL",
+             why);
 done:
     return st;
 }

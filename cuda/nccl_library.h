@@ -1,6 +1,7 @@
 /* nccl_library.h -- NCCL, loaded when several ranks need it. Private.
  *
- * nccl.h is needed to build, libnccl.so.2 only where ranks meet: one GPU needs none. The library stays loaded. */
+ * nccl.h is needed to build, libnccl.so.2 only where ranks meet: one GPU needs none. The file is
+ * that of KS_NCCL in the environment, else what the system's loader finds, else the toolkit's. It stays loaded. */
 #ifndef KS_NCCL_LIBRARY_H
 #define KS_NCCL_LIBRARY_H
 #include <nccl.h>

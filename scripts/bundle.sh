@@ -3,11 +3,13 @@
 # GPU's op tests, configs, basis sets and samples, gpu-check.sh, and every shared library but glibc and the driver; it finds
 # all of that relative to itself, wherever it is put.
 #
-#   scripts/bundle.sh [--arch 90] [--without-cuda-libs] [--tar] [--build DIR] [--output DIR]
+#   scripts/bundle.sh [--arch 90] [--without-cuda-libs] [--nccl] [--tar] [--build DIR] [--output DIR]
 #
 #   --arch LIST           GPU architectures, e.g. 90 (H100, H200; default) or "80;90"
 #   --without-cuda-libs   leave cuBLAS and cuSOLVER to the target: its toolkit's folder of libraries is searched
 #                         (/usr/local/cuda/lib64, or LD_LIBRARY_PATH). They are about 900 MB
+#   --nccl                NCCL too, the one that this machine's ksgrad doctor names (about 200 MB): only ranks on several GPUs
+#                         need it, and most clusters have their own, made for their network
 #   --tar                 also OUTPUT.tar.gz
 #   --build DIR           build folder (default build/bundle)
 #   --output DIR          default build/ksgrad-bundle; replaced
@@ -15,12 +17,13 @@
 # The target needs x86-64 Linux with a glibc not older than the one named in BUNDLE.txt, and for the GPU NVIDIA's driver.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-arch=90 cuda_libs=1 tar=0 build=build/bundle out=build/ksgrad-bundle
+arch=90 cuda_libs=1 nccl=0 tar=0 build=build/bundle out=build/ksgrad-bundle
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 while (($#)); do
     case $1 in
     --arch) arch=$2 && shift ;;
     --without-cuda-libs) cuda_libs=0 ;;
+    --nccl) nccl=1 ;;
     --tar) tar=1 ;;
     --build) build=$2 && shift ;;
     --output) out=$2 && shift ;;
@@ -64,6 +67,11 @@ while read -r name path; do
     [ -f "$path" ] || { echo "bundle: $name is not found on this machine" >&2 && exit 1; }
     cp -L "$path" "$out/lib/$name"
 done < <(ldd "$out"/bin/* "$out/lib/libks.so" | awk '$2 == "=>" { print $1, $3 == "not" ? "-" : $3 }' | sort -u)
+if ((nccl)); then
+    from=$("$build/ksgrad" doctor | sed -n 's/^nccl  *[0-9.]*, \(\/.*\)$/\1/p')
+    [ -f "$from" ] || { echo "bundle: no NCCL on this machine: $("$build/ksgrad" doctor | grep '^nccl')" >&2 && exit 1; }
+    cp -L "$from" "$out/lib/libnccl.so.2"
+fi
 chmod -R u+rwX,go+rX "$out"
 chmod -x "$out"/lib/*.so*
 
@@ -77,6 +85,7 @@ size() { du -s --block-size=1 "$1" | cut -f1; }
     echo "architectures      $arch"
     echo "glibc              ${glibc#GLIBC_} or newer"
     echo "CUDA libraries     $( ((cuda_libs)) && echo "in lib/" || echo "not included: those of the target's toolkit (needed: $(readelf -d "$out/lib/libks.so" | sed -n 's/.*\[\(libcu[^]]*\)\].*/\1/p' | paste -sd' '))")"
+    echo "NCCL               $( ((nccl)) && echo "in lib/" || echo "not included: that of the target, for ranks on several GPUs")"
     echo
     echo "bin/ksgrad doctor            what the machine offers"
     echo "scripts/gpu-check.sh         everything that is meant for a GPU; --help"

@@ -278,16 +278,22 @@ done:
 static ks_status connect_ranks(comm_nccl *s) {
     ks_status    st     = KS_OK;
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    ncclUniqueId id;
-    memset(&id, 0, sizeof id);
+    struct {
+        ncclUniqueId id;
+        int64_t      version;
+    } told;
+    memset(&told, 0, sizeof told);
     config.blocking = 0;
-    KS_TRY(ks_comm_check_equal(s->comm, "the version of NCCL", (uint64_t)s->nccl->version));
     if (s->rank == 0) {
-        const ncclResult_t r = s->nccl->ncclGetUniqueId(&id);
+        const ncclResult_t r = s->nccl->ncclGetUniqueId(&told.id);
         if (r != ncclSuccess) KS_TRY(nccl_failed(s, r, "the id of the ranks"));
+        told.version = s->nccl->version;
     }
-    KS_TRY(ks_comm_host_bcast(s->comm, "the id for NCCL", sizeof id, &id));
-    KS_NCCL_CALL(s, ncclCommInitRankConfig, "connecting the ranks", &s->handle, s->size, id, s->rank, &config);
+    KS_TRY(ks_comm_host_bcast(s->comm, "the id for NCCL", sizeof told, &told));
+    KS_CHECK(told.version == s->nccl->version, KS_ERR_COMM,
+             "rank %d of %d (%s) has NCCL %d (%s), rank 0 has %d: give all hosts the same one", s->rank, s->size,
+             ks_comm_host(s->comm, s->rank), s->nccl->version, s->nccl->path, (int)told.version);
+    KS_NCCL_CALL(s, ncclCommInitRankConfig, "connecting the ranks", &s->handle, s->size, told.id, s->rank, &config);
 done:
     return st;
 }

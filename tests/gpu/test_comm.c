@@ -175,7 +175,7 @@ static void play_one_gpu_of_nccl(line *l) {
 static void play_late(line *l) {
     const double begin = now_s();
     if (l->rank == 1) {
-        char id[128];
+        char id[136]; /* and the library's version */
         T_OK(ks_comm_host_bcast(l->comm, "the id for NCCL", sizeof id, id));
         while (now_s() < begin + 60.0 && ks_comm_poll(l->comm) == KS_OK) (void)usleep(1000);
         T_ERR(ks_comm_poll(l->comm), KS_ERR_COMM);

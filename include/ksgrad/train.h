@@ -58,8 +58,8 @@ typedef struct ks_train_plan {
     int64_t total_bytes;
 } ks_train_plan;
 
-/* pool and micro_batch of the config, or what fits; device.memory_gib is for one rank, without it ranks on one host share
- * its memory (GPUs are not shared). Collective. KS_ERR_NOMEM with both figures when not even the least fits,
+/* pool and micro_batch of the config, or what fits; device.memory_gib is for one rank, without it ranks on one host
+ * share its memory (GPUs are not shared). Collective. KS_ERR_NOMEM with both figures when not even the least fits,
  * KS_ERR_CONFIG for more ranks than frames in a batch. */
 KS_NODISCARD ks_status ks_train_make_plan(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
                                           ks_model *model, ks_train_plan *plan);
@@ -71,7 +71,8 @@ KS_NODISCARD ks_status ks_train_print_plan(const ks_config *config, const ks_run
 
 typedef struct ks_trainer ks_trainer;
 
-/* What ranks decide together: any rank's vote counts, and all learn of it with the result of the step that carried it. */
+/* What ranks decide together: any rank's vote counts, and all learn of it with the result of the step that carried
+ * it. */
 enum { KS_VOTE_STOP, KS_VOTE_SAVE, KS_VOTE_N };
 
 typedef struct ks_step_result {
@@ -97,8 +98,8 @@ typedef struct ks_valid_result {
     double  seconds;
 } ks_valid_result;
 
-/* Everything borrowed. comm NULL: one rank. With several, train.batch frames are shared out over them and every call below
- * is collective; results and decisions are the same on all ranks. */
+/* Everything borrowed. comm NULL: one rank. With several, train.batch frames are shared out over them and every call
+ * below is collective; results and decisions are the same on all ranks. */
 KS_NODISCARD ks_status ks_trainer_create(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_data *data,
                                          ks_trainer **out);
 void                   ks_trainer_destroy(ks_trainer **trainer);
@@ -114,8 +115,8 @@ int64_t                ks_trainer_steps_done(const ks_trainer *trainer); /* step
  * weights stay as they were. */
 KS_NODISCARD ks_status ks_trainer_step(ks_trainer *trainer, ks_step_result *out);
 /* The same in two parts, so that the host prepares a step while the device works on the one before: queue starts a
- * step (at most ks_trainer_depth may be on their way), collect waits for the oldest. Validation, ks_trainer_save and the
- * end of a run need all steps collected. */
+ * step (at most ks_trainer_depth may be on their way), collect waits for the oldest. Validation, ks_trainer_save and
+ * the end of a run need all steps collected. */
 int                    ks_trainer_depth(const ks_trainer *trainer);
 int                    ks_trainer_pending(const ks_trainer *trainer);
 KS_NODISCARD ks_status ks_trainer_queue(ks_trainer *trainer, const int vote[KS_VOTE_N]); /* NULL: none */
@@ -148,8 +149,8 @@ typedef struct ks_run_result {
     double  seconds;
 } ks_run_result;
 
-/* Collective. Rank 0 alone has the run folder, shows and writes; status and folder are called on it alone. An error that
- * one rank meets is for the caller to hand on (ks_comm_fail). */
+/* Collective. Rank 0 alone has the run folder, shows and writes; status and folder are called on it alone. An error
+ * that one rank meets is for the caller to hand on (ks_comm_fail). */
 KS_NODISCARD ks_status ks_train_run(ks_ctx *ctx, ks_comm *comm, const ks_config *config, const ks_run_options *options,
                                     ks_run_result *result);
 

@@ -8,8 +8,8 @@
 
 enum { MICRO_MAX = 64 }; /* larger passes gain nothing on the CPU and cost activations */
 
-/* On the CPU the machine is shared, also by the ranks on it; a GPU, one rank's own, keeps a reserve for scratch and for its
- * libraries. */
+/* On the CPU the machine is shared, also by the ranks on it; a GPU, one rank's own, keeps a reserve for scratch and
+ * for its libraries. */
 static int64_t budget_bytes(const ks_ctx *ctx, const ks_comm *comm, const ks_config *c) {
     if (c->device.memory_gib > 0) return (int64_t)(c->device.memory_gib * 1073741824.0);
     if (!ks_ctx_is_host(ctx)) return ks_mem_available(ctx) / 20 * 17;
@@ -106,8 +106,8 @@ done:
     return st;
 }
 
-/* Shares the budget out. The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this order:
- * passes, the pool, validation (n_valid frames of a rank). */
+/* Shares the budget out. The least: one frame per pass, a pool of one batch, one validation geometry. Then, in this
+ * order: passes, the pool, validation (n_valid frames of a rank). */
 static ks_status fit(const ks_config *c, const ks_comm *comm, int64_t n_train, int64_t n_valid, int is_host,
                      ks_train_plan *p) {
     ks_status     st                       = KS_OK;

@@ -16,7 +16,8 @@ void                   ks_run_folder_close(ks_run_folder *folder);
 /* A small file as a whole (temporary name, rename). */
 KS_NODISCARD ks_status ks_run_folder_write(const ks_run_folder *folder, const char *name, const char *text);
 KS_NODISCARD ks_status ks_run_folder_copy(const ks_run_folder *folder, const char *name, const char *from);
-/* env.json: program, build, machine, command; ranks, their hosts and transport. launcher, command: NULL when not known. */
+/* env.json: program, build, machine, command; ranks, their hosts and transport. launcher, command: NULL when not
+ * known. */
 KS_NODISCARD ks_status ks_run_folder_env(const ks_run_folder *folder, const ks_ctx *ctx, const ks_comm *comm,
                                          const char *launcher, const char *command);
 #endif

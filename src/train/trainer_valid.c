@@ -1,7 +1,7 @@
 /* trainer_valid.c -- see train.h: validation.
  *
- * The frames, sorted by composition, are dealt out to the ranks one by one: each has its share of every composition. Sums
- * and counts are added in rank order, the same on all ranks; what is reported is a quotient of those. */
+ * The frames, sorted by composition, are dealt out to the ranks one by one: each has its share of every composition.
+ * Sums and counts are added in rank order, the same on all ranks; what is reported is a quotient of those. */
 #include <math.h>
 #include <string.h>
 #include "train/trainer_impl.h"

@@ -1,14 +1,15 @@
 #!/bin/bash
 # test_ranks.sh -- training on several ranks of this machine, started by hand, over TCP: the same frames, energies and
-# gradients as one rank; the same bits every time; stopped and resumed together, also on other numbers of ranks; errors of
-# one rank are the end of all, said once.
+# gradients as one rank; the same bits every time; stopped and resumed together, also on other numbers of ranks; errors
+# of one rank are the end of all, said once.
 KSGRAD=$1
 . "$(dirname "$0")/train_common.sh"
 trap 'kill $(jobs -p) 2> /dev/null; wait; rm -rf "$WORK"' EXIT
 RANDOM=$$
 
 # shares of 1 to 3 frames on 2 to 4 ranks, passes of 2, a pool that moves
-sed -i -e 's/^train:.*/train: {batch: 6, pool: 10, reuse: 3, micro_batch: 2}/' -e 's/^valid:.*/valid: {every: 1, frames: 4}/' \
+sed -i -e 's/^train:.*/train: {batch: 6, pool: 10, reuse: 3, micro_batch: 2}/' \
+    -e 's/^valid:.*/valid: {every: 1, frames: 4}/' \
     -e 's/every_steps: 1,/every_steps: 1000,/' -e 's/^device:.*/device: {threads: 1}/' "$WORK/c.yaml"
 echo 'comm: {transport: tcp, timeout_s: 60}' >> "$WORK/c.yaml"
 
@@ -77,12 +78,13 @@ value() {
         NR == 1 { for (i = 1; i <= NF; i++) if ($i == col) c = i }
         $3 == kind && $2 == step { v = $c } END { print v }' "$WORK/$1/metrics.csv"
 }
-# near run other kind column first last absolute relative: in all steps; prints the largest difference. Values that are not
-# there or no numbers are not near.
+# near run other kind column first last absolute relative: in all steps; prints the largest difference. Values that are
+# not there or no numbers are not near.
 near() {
     local s worst=0
     for s in $(seq $5 $6); do
-        worst=$(awk -v a="$(value $1 $3 $s $4)" -v b="$(value $2 $3 $s $4)" -v w="$worst" -v abs="$7" -v rel="$8" 'BEGIN {
+        worst=$(awk -v a="$(value $1 $3 $s $4)" -v b="$(value $2 $3 $s $4)" -v w="$worst" -v abs="$7" -v rel="$8" '
+            BEGIN {
             if (a !~ /^-?[0-9]/ || b !~ /^-?[0-9]/) { print "no value"; exit 1 }
             d = a - b; if (d < 0) d = -d
             m = b < 0 ? -b : b
@@ -139,7 +141,8 @@ check "... its frames" test "$(value five3 valid 1 n_frame)" = 2
 # two compositions, of which a rank may have one
 cp "$WORK/water.xyz" "$WORK/mixed.xyz"
 for d in 0.70 0.72 0.74 0.76 0.78; do printf '2\nhydrogen\nH 0 0 0\nH 0.1 0 %s\n' $d; done >> "$WORK/mixed.xyz"
-mixed="--set data.file=$WORK/mixed.xyz --set data.split.sizes=[23,6,0] --set train.pool=0 --set model.frame=inertia $wide"
+mixed="--set data.file=$WORK/mixed.xyz --set data.split.sizes=[23,6,0] --set train.pool=0 $wide"
+mixed="$mixed --set model.frame=inertia"
 check "mixture" train $mixed --set run.name=mixed
 check "mixture on 4 ranks" ranks 4 mixed4 $mixed
 check "... energies" near mixed4 mixed train energy_Ha 1 8 1e-11 0

@@ -1,5 +1,5 @@
-/* test_trainer_ranks.c -- the trainer in 2 to 4 processes over TCP against one: gradient element by element, masks, votes,
- * validation, one plan for ranks with different memory; no allocation in a warm step. */
+/* test_trainer_ranks.c -- the trainer in 2 to 4 processes over TCP against one: gradient element by element, masks,
+ * votes, validation, one plan for ranks with different memory; no allocation in a warm step. */
 #define _GNU_SOURCE
 #include "comm_ranks.h"
 #include "train_data.h"

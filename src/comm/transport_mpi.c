@@ -385,8 +385,7 @@ static ks_status mpi_open(ks_comm *comm, ks_ctx *ctx, void **out) {
     int           is_done = 0;
     *out                  = NULL;
     KS_CHECK(ks_ctx_is_host(ctx), KS_ERR_UNSUPPORTED,
-             "comm.transport mpi carries host memory, and the arrays are those of backend %s: nccl",
-             ks_ctx_backend(ctx));
+             "comm.transport mpi carries host memory only, and the backend is %s: choose auto", ks_ctx_backend(ctx));
     KS_CHECK(size <= MAX_RANKS, KS_ERR_UNSUPPORTED, "%lld ranks, comm.transport mpi has at most %d", (long long)size,
              MAX_RANKS);
     KS_TRY(start_mpi(ks_comm_rank(comm), (int)size));

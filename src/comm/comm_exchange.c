@@ -1,5 +1,5 @@
-/* comm_exchange.c -- exchanges of host values through rank 0, see comm.h. Everybody sends to rank 0, which reads, adds and
- * answers in rank order: the result has the same bits on all ranks, and every time. */
+/* comm_exchange.c -- exchanges of host values through rank 0, see comm.h. Everybody sends to rank 0, which reads, adds
+ * and answers in rank order: the result has the same bits on all ranks, and every time. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -28,8 +28,9 @@ typedef enum ks_call_kind {
     KS_CALL_TRANSPORT = 16 /* + the transport's own */
 } ks_call_kind;
 
-/* Every rank is at this call with so many bytes (of NULL: all with the same number, which is checked; else rank 0 learns
- * them there): rank 0 has heard so of all on return. Otherwise KS_ERR_COMM everywhere, naming both calls. */
+/* Every rank is at this call with so many bytes (of NULL: all with the same number, which is checked; else
+ * rank 0 learns them there): rank 0 has heard so of all on return. Otherwise KS_ERR_COMM everywhere, naming
+ * both calls. */
 KS_NODISCARD ks_status ks_comm_meet(ks_comm *comm, int kind, const char *what, size_t bytes, size_t *of);
 /* All ranks have found the same reason to refuse (and call this): rank 0 says it, KS_ERR_COMM on all. */
 KS_NODISCARD ks_status ks_comm_refuse(ks_comm *comm, const char *text);

@@ -1,7 +1,7 @@
 /* control.h -- the control plane: rendezvous, exchanges through rank 0, watchdog. Private; see comm.h.
  *
- * Every rank but 0 has two connections to rank 0: `data` for the exchanges below, used by the calling thread alone, and
- * `watch` for heartbeats and the end of the job, used by the watchdog thread alone. */
+ * Every rank but 0 has two connections to rank 0: `data` for the exchanges below, used by the calling thread
+ * alone, and `watch` for heartbeats and the end of the job, used by the watchdog thread alone. */
 #ifndef KS_CONTROL_H
 #define KS_CONTROL_H
 #include "ksgrad/comm.h"
@@ -10,9 +10,9 @@ enum { KS_TEXT_BYTES = 1024 }; /* of a message to people: an innermost error mes
 
 typedef struct ks_control ks_control;
 
-/* Rank 0 listens, the others come; hellos are compared, the watchdog starts. listen_fd: a listening socket that is open
- * already (rank 0, address told through MPI) and is taken over whatever happens, or -1. launch->address may hold several
- * names or numbers of rank 0 with commas between them: the first that answers. */
+/* Rank 0 listens, the others come; hellos are compared, the watchdog starts. listen_fd: a listening socket that is
+ * open already (rank 0, address told through MPI) and is taken over whatever happens, or -1. launch->address may
+ * hold several names or numbers of rank 0 with commas between them: the first that answers. */
 KS_NODISCARD ks_status ks_control_open(const ks_launch *launch, const ks_comm_options *opt, int listen_fd,
                                        ks_control **out);
 /* In good order when the job has not failed: the others are told. Waits for them for a short time, not for long. */
@@ -44,7 +44,8 @@ void   ks_control_wait_end(ks_control *control);
 void   ks_control_wait_drop(ks_control *control); /* end of a wait that was not for others: no seconds counted */
 double ks_control_wait_seconds(const ks_control *control);
 
-/* Whole blocks over the data connection of `rank` (rank 0: any other; else 0). They wait, and give up when the job ends. */
+/* Whole blocks over the data connection of `rank` (rank 0: any other; else 0). They wait; they give up when the job
+ * ends. */
 KS_NODISCARD ks_status ks_control_send(ks_control *control, int rank, const void *x, size_t bytes);
 KS_NODISCARD ks_status ks_control_recv(ks_control *control, int rank, void *x, size_t bytes);
 /* Both at once, in whatever order the connection takes them: no buffer in between can fill up and stop both ends. */

@@ -1,5 +1,5 @@
-/* control_join.c -- a rank other than 0 looks for rank 0: every address and port in turn until the deadline, because rank 0
- * may come later, and something else may listen on a port. What has answered as rank 0 of this job is it. */
+/* control_join.c -- a rank other than 0 looks for rank 0: every address and port in turn until the deadline, because
+ * rank 0 may come later, and something else may listen on a port. What has answered as rank 0 of this job is it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>

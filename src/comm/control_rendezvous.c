@@ -1,9 +1,9 @@
 /* control_rendezvous.c -- rank 0 gathers the others.
  *
- * Everybody who connects is a stranger until a whole hello with the magic and the key of this job has come; a stranger who
- * is wrong, slow or silent is closed and changes nothing for the others. A hello is answered at once (WAIT), so that a
- * rank knows that it has found rank 0; when all have come, everybody gets GO and the list of all ranks, and when
- * something is wrong, everybody gets REFUSED and why, for a while also those who come later. */
+ * Everybody who connects is a stranger until a whole hello with the magic and the key of this job has come; a stranger
+ * who is wrong, slow or silent is closed and changes nothing for the others. A hello is answered at once (WAIT),
+ * so that a rank knows that it has found rank 0; when all have come, everybody gets GO and the list of all ranks,
+ * and when something is wrong, everybody gets REFUSED and why, for a while also those who come later. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>

@@ -162,7 +162,8 @@ void ks_socket_host(char host[KS_HOST_NAME]) {
     host[KS_HOST_NAME - 1] = 0;
 }
 
-/* The host's name first; numbers of its interfaces behind it, for clusters whose nodes do not know each other's names. */
+/* The host's name first; numbers of its interfaces behind it, for clusters whose nodes do not know each other's
+ * names. */
 ks_status ks_control_listen(char address[KS_HOST_NAME], int *port, int *listen_fd) {
     ks_status       st  = KS_OK;
     struct ifaddrs *all = NULL;

@@ -1,7 +1,8 @@
-/* control_watch.c -- the watchdog: a thread per rank that tells and hears who is alive, who waits, and that the job is over.
+/* control_watch.c -- the watchdog: a thread per rank that tells and hears who is alive, who waits, and that the job is
+ * over.
  *
- * Every `period` each rank tells rank 0, and rank 0 everybody, what it does: at work or waiting, in which call, how many
- * calls so far, for how long. The job is over when
+ * Every `period` each rank tells rank 0, and rank 0 everybody, what it does: at work or waiting, in which call,
+ * how many calls so far, for how long. The job is over when
  *   a connection ends without BYE            the process is dead
  *   nothing has come for longer than timeout it is stopped, or its node or the network is
  *   somebody waits longer than timeout       rank 0 names those who are at work or at an earlier call
@@ -172,8 +173,8 @@ static void describe(const watch *w, int rank, const ks_watch_frame *f, char *ou
 
 typedef enum lateness { ON_TIME, BEHIND, AWAY } lateness; /* waits at an earlier call; does not wait at all */
 
-/* Rank 0: has anybody waited for too long, and for whom? A wait counts as its rank reports it; two periods more, so that
- * all others have reported later than the moment it became too long. */
+/* Rank 0: has anybody waited for too long, and for whom? A wait counts as its rank reports it; two periods more,
+ * so that all others have reported later than the moment it became too long. */
 static void judge_waits(watch *w) {
     ks_control    *c       = w->c;
     ks_watch_frame longest = {.seconds = -1}, f;
@@ -219,7 +220,8 @@ static void judge_waits(watch *w) {
 
 /* ---- the thread ---- */
 
-/* The calling thread does not come back. Files are written under another name and moved, so nothing is half written. */
+/* The calling thread does not come back. Files are written under another name and moved, so nothing is half
+ * written. */
 static void end_process(ks_control *c, ks_status status, int speaks, double seconds) {
     char text[KS_TEXT_BYTES];
     pthread_mutex_lock(&c->lock);
@@ -281,7 +283,8 @@ static void say_beat(watch *w) {
     }
 }
 
-/* Waits for something to do, at most until the next heartbeat; reads and writes what can be. Returns the open links. */
+/* Waits for something to do, at most until the next heartbeat; reads and writes what can be. Returns the open
+ * links. */
 static int turn(watch *w) {
     ks_control  *c      = w->c;
     const double now    = ks_wall_seconds();
@@ -303,8 +306,8 @@ static int turn(watch *w) {
     return n_open;
 }
 
-/* This process itself was suspended, perhaps with all others (a batch system does that), or starved: that time is nobody's
- * silence, and no wait for others. What they have said meanwhile has been read by now. */
+/* This process itself was suspended, perhaps with all others (a batch system does that), or starved: that time is
+ * nobody's silence, and no wait for others. What they have said meanwhile has been read by now. */
 static void was_stopped(watch *w, double now) {
     ks_control *c = w->c;
     for (int r = w->first; r <= w->last; r++) c->link[r].heard = now;

@@ -1,8 +1,10 @@
-/* transport_tcp.c -- arrays over the control plane's connections, for CPU ranks without MPI and as the slow but sure way
- * between GPUs: through rank 0, in pieces, so that it adds and answers one piece while the next is on its way.
+/* transport_tcp.c -- arrays over the control plane's connections, for CPU ranks without MPI and as the slow but
+ * sure way between GPUs: through rank 0, in pieces, so that it adds and answers one piece while the next is on its
+ * way.
  *
- * Sums go in rank order, ((x0 + x1) + x2) + ..., on rank 0 alone (ordered_sum.h): F64 in fp64, F32 in fp32, BF16 in
- * fp32 with one rounding at the end. Arrays of a GPU travel through host memory, which waits for the device and cannot be recorded. */
+ * Sums go in rank order, ((x0 + x1) + x2) + ..., on rank 0 alone (ordered_sum.h): F64 in fp64, F32 in fp32, BF16
+ * in fp32 with one rounding at the end. Arrays of a GPU travel through host memory, which waits for the device and
+ * cannot be recorded. */
 #include "comm/comm_impl.h"
 #include "comm/ordered_sum.h"
 
@@ -107,7 +109,8 @@ done:
     return st;
 }
 
-/* x (bytes) everywhere. A rank reads the result of a piece over what it has sent: rank 0 has had that piece by then. */
+/* x (bytes) everywhere. A rank reads the result of a piece over what it has sent: rank 0 has had that piece by
+ * then. */
 static ks_status reduce_all(tcp *t, int call, const char *what, reduce_op op, ks_comm_type type, int64_t n, void *x) {
     ks_status     st   = KS_OK;
     const int64_t elem = (int64_t)ks_comm_type_bytes(type), step = PIECE_BYTES / elem;

@@ -1,7 +1,7 @@
 /* comm_ranks.h -- tests of several ranks: real processes on this host, which report through shared memory.
  *
- * A body runs in each process and fills its report; what it checks with T_CHECK is counted in the parent. Processes that do
- * not end in time are killed, and that is a failure. */
+ * A body runs in each process and fills its report; what it checks with T_CHECK is counted in the parent.
+ * Processes that do not end in time are killed, and that is a failure. */
 #ifndef KS_COMM_RANKS_H
 #define KS_COMM_RANKS_H
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
-/* test_comm.c -- exchanges and the TCP transport between 1, 2, 3 and 4 processes: values, order of sums to the last bit, all
- * types and lengths, places, seconds of waiting. What goes wrong is test_comm_failure.c. */
+/* test_comm.c -- exchanges and the TCP transport between 1, 2, 3 and 4 processes: values, order of sums to the
+ * last bit, all types and lengths, places, seconds of waiting. What goes wrong is test_comm_failure.c. */
 #include "comm/comm_impl.h"
 #include "comm_ranks.h"
 #include "core/backend.h"

@@ -1,6 +1,6 @@
-/* test_comm_failure.c -- what goes wrong between ranks: each case with the status and the message on every rank, how long
- * it took, and that no process is left. Where a failure is noticed at once, the timeout is far longer than the time that the
- * case may take; where the timeout itself is tested it is short. */
+/* test_comm_failure.c -- what goes wrong between ranks: each case with the status and the message on every rank, how
+ * long it took, and that no process is left. Where a failure is noticed at once, the timeout is far longer than
+ * the time that the case may take; where the timeout itself is tested it is short. */
 #include <fcntl.h>
 #include "comm/comm_impl.h"
 #include "comm/control_impl.h"
@@ -210,8 +210,8 @@ done:
     return st;
 }
 
-/* size ranks, rank `who` is in trouble; everybody else ends within `seconds` with this status and these words. who_code: exit
- * code of the rank in trouble, -1: killed, -2: still there. */
+/* size ranks, rank `who` is in trouble; everybody else ends within `seconds` with this status and these words.
+ * who_code: exit code of the rank in trouble, -1: killed, -2: still there. */
 static void life(int which, const char *name, int size, int who, double timeout, double seconds, ks_status status,
                  const char *says, const char *also, int who_code) {
     world *w = world_new(size, timeout);

@@ -98,7 +98,9 @@ until_true() {
 }
 steps_done() { grep -c '"kind": "train"' "$WORK/$NAME/metrics.jsonl" 2> /dev/null; }
 is_at() { [ "$(steps_done)" -ge "$1" ] 2> /dev/null || ! is_running "${RANKS[0]}"; }
-is_training() { # is_training N: N steps are on record and the first rank (or the launcher) is alive
+# is_training N: N steps are on record and the first rank (or the launcher) is alive. A checkpoint of step 5 is there when
+# step 6 is on record.
+is_training() {
     until_true 60 is_at "$1" && is_running "${RANKS[0]}" && [ "$(steps_done)" -ge "$1" ] && return
     echo "no training: $(steps_done) steps, $(head -c 500 "$CASE"/*.err)"
     return 1

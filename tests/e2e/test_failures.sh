@@ -16,7 +16,7 @@ closed "whole run"
 # 1. A rank is killed. The connection breaks: nobody waits for the deadline, which is far off here.
 begin kill1
 ranks 2 --set optim.steps=40 --set comm.timeout_s=120
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 send KILL 1
 wait_ranks $SLACK
 ended 137 1
@@ -30,7 +30,7 @@ check "$NAME: to the same bits as if nothing had happened" same_state whole kill
 # 2. Rank 0 is killed, at three ranks: the others see it for themselves.
 begin kill0
 ranks 3 "${LONG[@]}" --set comm.timeout_s=120
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 send KILL 0
 wait_ranks $SLACK
 ended 137 0
@@ -45,7 +45,7 @@ intact
 for r in 1 0; do
     begin stop$r
     ranks 2 "${LONG[@]}"
-    check "$NAME: it trains" is_training 5
+    check "$NAME: it trains" is_training 6
     send STOP $r
     wait_ranks $((4 + SLACK)) $((1 - r))
     ended 5 $((1 - r))
@@ -123,7 +123,7 @@ stop() { # stop NAME OF SIGNAL R...
     shift 3
     begin "$name"
     ranks "$of" "${LONG[@]}" --set comm.timeout_s=60
-    check "$NAME: it trains" is_training 5
+    check "$NAME: it trains" is_training 6
     send "$signal" "$@"
     wait_ranks 60
     ended 75 $(seq 0 $((of - 1)))
@@ -141,7 +141,7 @@ stop int_0 2 INT 0
 # 8. Two at once: a rank dies while the others save after a signal.
 begin both
 ranks 3 "${LONG[@]}"
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 kill -TERM "$(pid_of 1)"
 send KILL 2
 wait_ranks $((4 + SLACK))

@@ -57,7 +57,7 @@ closed "2 ranks on two hosts, IPv6"
 begin pulled
 on a && there 0 2 10.87.0.1 "${LONG[@]}"
 on b && there 1 2 10.87.0.1 "${LONG[@]}"
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 event
 cable down
 wait_ranks $((4 + SLACK))
@@ -72,7 +72,7 @@ intact
 begin moment
 on a && there 0 2 10.87.0.1 --set optim.steps=200 --set valid.every=100000 --set comm.timeout_s=30
 on b && there 1 2 10.87.0.1 --set optim.steps=200 --set valid.every=100000 --set comm.timeout_s=30
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 event
 cable down
 sleep 1

@@ -73,7 +73,7 @@ check "wire: and is not fp32" eval '! same_state wire mpi2'
 # stop and resume
 begin usr1
 mpirun "$own" 2 "${LONG[@]}"
-check "usr1: it trains" is_training 5
+check "usr1: it trains" is_training 6
 send USR1 mpirun
 wait_ranks 60
 ended 75 mpirun
@@ -97,7 +97,7 @@ done
 # a rank that is gone: mpirun ends the others and says so
 begin kill
 mpirun "$own" 2 "${LONG[@]}"
-check "kill: it trains" is_training 5
+check "kill: it trains" is_training 6
 event
 pkill -KILL -n -f "^$KSGRAD train .*run.name=kill "
 wait_ranks $((4 + SLACK))
@@ -108,7 +108,7 @@ intact
 # a rank that hangs: the others end with the exit code for it, mpirun ends the one that hangs
 begin hang
 mpirun "$own" 2 "${LONG[@]}"
-check "hang: it trains" is_training 5
+check "hang: it trains" is_training 6
 event
 pkill -STOP -n -f "^$KSGRAD train .*run.name=hang "
 wait_ranks $((3 * 4 + SLACK))

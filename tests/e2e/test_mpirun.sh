@@ -51,7 +51,7 @@ for starter in "${STARTERS[@]}"; do
 
     begin $starter.usr1
     start $starter 2 "${LONG[@]}"
-    check "$NAME: it trains" is_training 5
+    check "$NAME: it trains" is_training 6
     send USR1 mpirun
     wait_ranks 60
     if [ $starter = mpich ]; then # passes the signal on, and then ends with 0 whatever the ranks say
@@ -66,7 +66,7 @@ for starter in "${STARTERS[@]}"; do
 
     begin $starter.kill
     start $starter 2 "${LONG[@]}"
-    check "$NAME: it trains" is_training 5
+    check "$NAME: it trains" is_training 6
     event
     pkill -KILL -n -f "^$KSGRAD train .*run.name=$NAME"
     wait_ranks $((4 + SLACK))

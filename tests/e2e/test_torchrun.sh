@@ -41,7 +41,7 @@ closed "torchrun --standalone, 4 ranks"
 # torchrun's own way of going on: all ranks again after one died. The new ones find each other and the checkpoint.
 begin restarts
 start 2 --standalone --max-restarts 1 -- --set optim.steps=400 --set valid.every=100000
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 event
 pkill -KILL -n -f "^$KSGRAD train .*run.name=$NAME"
 wait_ranks 180
@@ -52,7 +52,7 @@ closed "torchrun, one of 2 ranks killed, restarted"
 
 begin killed
 start 2 --standalone -- "${LONG[@]}"
-check "$NAME: it trains" is_training 5
+check "$NAME: it trains" is_training 6
 event
 pkill -KILL -n -f "^$KSGRAD train .*run.name=$NAME"
 wait_ranks $((30 + SLACK))

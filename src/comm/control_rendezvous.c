@@ -282,10 +282,10 @@ ks_status ks_control_host_ranks(ks_control *c, const ks_hello *mine, int listen_
     const ks_launch *l    = &c->launch;
     struct pollfd   *p    = NULL;
     int              port = l->port, taken = 1, last = l->port + (l->n_port > 1 ? l->n_port : 1) - 1;
-    meeting          m = {
-                 .c = c, .mine = mine, .listen_fd = listen_fd, .max_guest = STRANGERS + 2 * (int64_t)c->size * KS_LINK_N};
-    m.deadline = ks_wall_seconds() + c->timeout;
-    m.port     = port;
+    meeting          m = {.c = c, .mine = mine, .listen_fd = listen_fd};
+    m.max_guest        = STRANGERS + 2 * (int64_t)c->size * KS_LINK_N;
+    m.deadline         = ks_wall_seconds() + c->timeout;
+    m.port             = port;
     for (; m.listen_fd < 0 && port <= last && taken; port++)
         KS_TRY(ks_socket_listen(port, &m.listen_fd, &taken, &m.port));
     if (m.listen_fd < 0 && last == l->port)

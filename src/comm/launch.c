@@ -331,7 +331,8 @@ static ks_status by_options(ks_launch *l, const ks_launch_options *opt) {
     l->size = (int)opt->size;
     KS_CHECK(l->size == 1 || opt->rendezvous, KS_ERR_CONFIG,
              "--rank and --ranks need --rendezvous host:port: the host of rank 0 and a free port of it");
-    l->job = hash_text(hash_begin("explicit"), opt->rendezvous);
+    /* the port alone: the ranks may know rank 0's host by different names */
+    l->job = hash_text(hash_begin("explicit"), opt->rendezvous ? strrchr(opt->rendezvous, ':') : NULL);
 done:
     return st;
 }

@@ -70,7 +70,7 @@ rank_as() { # rank_as ID R OF [arguments]: the same under another name, for a ra
     local id=$1 r=$2 of=$3
     shift 3
     in_background "$id" "${BEFORE[@]}" "$PROGRAM" train "${CONFIG:-$WORK/c.yaml}" -q --set run.name="$NAME" --rank "$r" \
-        --ranks "$of" --rendezvous "127.0.0.1:$PORT" "$@"
+        --ranks "$of" --rendezvous "${RENDEZVOUS:-127.0.0.1}:$PORT" "$@"
 }
 ranks() { # ranks OF [arguments]: all of them
     local of=$1 r

@@ -57,6 +57,19 @@ for r in 1 0; do
     intact
 done
 
+# A rank that stands still for less than that: nothing happens.
+begin pause
+ranks 2 --set optim.steps=40 --set comm.timeout_s=60
+check "$NAME: it trains" is_training 3
+send STOP 1
+sleep 1
+kill -CONT "$(pid_of 1)"
+wait_ranks 90
+ended 0 0 1
+check "$NAME: nobody says an error" spoke
+check "$NAME: the same bits" same_state whole pause
+closed "rank 1 of 2 stopped for a second"
+
 # 4. The disk of rank 0 is full: a limit on the size of a file stands in for it, weights and moments need more.
 begin disk
 BEFORE=(bash -c 'trap "" XFSZ; ulimit -f 8; exec "$@"' _)

@@ -2,7 +2,7 @@
 # test_torchrun.sh -- ranks started by torchrun --no-python without a flag for ksgrad; one killed, restarted by torchrun.
 KSGRAD=$1
 . "$(dirname "$0")/ranks_common.sh"
-torchrun=${KS_TORCHRUN:-$(command -v torchrun || echo /opt/torch/bin/torchrun)}
+torchrun=${KS_TORCHRUN:-$(command -v torchrun)}
 if [ ! -x "$torchrun" ]; then
     echo "skipped: no torchrun in PATH, and KS_TORCHRUN does not name one (pip install torch)"
     exit 77

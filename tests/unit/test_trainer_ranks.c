@@ -196,6 +196,35 @@ static void test_alike(int batch, ks_status status, const char *text) {
     world_free(w);
 }
 
+/* A rank whose weights have gone astray, by a single bit: nothing is written. */
+static ks_status astray(world *w, int rank, ks_comm **comm) {
+    ks_status      st = KS_OK;
+    rig            r;
+    ks_step_result s;
+    KS_TRY(open_rig(w, rank, comm, NULL, &r));
+    KS_TRY(ks_trainer_step(r.trainer, &s));
+    if (rank == 1) ((unsigned char *)ks_params_flat(ks_model_params(ks_trainer_model(r.trainer)), 'p'))[40] ^= 1;
+    KS_TRY(ks_trainer_save(r.trainer, t_dir, "version: 1\n", "test"));
+done:
+    return close_rig(&r, *comm, st);
+}
+
+static void test_astray(void) {
+    world *w = world_new(3, 60);
+    char   path[128];
+    g_scene = (struct scene){"water.xyz", "[20, 0, 0]", "model.precision=fp32", 5, 0, 0, NULL, 0};
+    start_all(w, astray);
+    end_all(w, 100, "weights that differ");
+    for (int r = 0; r < 3; r++) {
+        T_STATUS(w, r, KS_ERR_COMM);
+        T_SAYS(w, r, "the weights");
+        T_SAYS(w, r, "rank 1");
+    }
+    snprintf(path, sizeof path, "%s/step_00000001", t_dir);
+    T_CHECK(access(path, F_OK) != 0, "a checkpoint of weights that differ");
+    world_free(w);
+}
+
 /* Ranks with different memory: the least rules, and all have the same plan. */
 static ks_status plan_of(world *w, int rank, ks_comm **comm) {
     ks_status st = KS_OK;
@@ -230,8 +259,9 @@ int main(void) {
     T_CHECK(g_one->step[0].n_masked + g_one->step[1].n_masked > 0, "no frame was masked");
     test_alike(4, KS_ERR_NUMERIC, "3 of 4 frames");
     test_alike(2, KS_ERR_CONFIG, "train.batch = 2 frames cannot be shared out over 3 ranks");
+    test_astray();
     g_scene = (struct scene){"water.xyz", "[20, 8, 0]", "model.precision=fp32", 5, 8, 0, NULL, 0};
     run(3, plan_of);
     t_remove_dir();
-    return t_done("trainer_ranks", 2400);
+    return t_done("trainer_ranks", 2450);
 }

@@ -5,7 +5,7 @@
 #   scripts/gpu-check.sh [--section tests|sanitizer|compare|bench|all] [--minutes N] [--only REGEX] [--tools LIST]
 #                        [--jobs N] [--build DIR] [--program FILE] [--output DIR] [--blank]
 #
-#   tests      the op tests on the GPU
+#   tests      the op tests on the GPU, among them NCCL with one rank (comm_one) and, on several GPUs, between ranks (comm)
 #   sanitizer  the same under compute-sanitizer (memcheck, racecheck, initcheck, synccheck), and a small SCF and training
 #   compare    SCF and 20 training steps, CPU against CUDA; the training twice, bit by bit
 #   bench      times of the parts and of a training step: uracil, grid levels 1 and 3, refinements none and qpt, B = 1..128

@@ -37,7 +37,7 @@ begin() { # begin N name args...: N ranks in the background, their numbers in PI
 finished() { # exit codes, in rank order
     CODES=
     for pid in "${PIDS[@]}"; do
-        wait $pid
+        wait $pid 2> /dev/null
         CODES="$CODES $?"
     done
     CODES=${CODES# }

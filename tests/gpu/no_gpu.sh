@@ -19,6 +19,8 @@ done
 check "doctor passes: no GPU is no fault" [ $? -eq 0 ]
 check "doctor says that this is a CUDA build" grep -q '^build .*cuda ON' doctor.txt
 check "doctor says why CUDA is not usable" grep -Eq '^backend  *cuda: .*(no usable GPU|no NVIDIA driver)' doctor.txt
+check "doctor says which NCCL, or why none" grep -Eq '^nccl  *([0-9]+\.[0-9]+|NCCL (is not there|[0-9.]* .* is too old)|this build has none)' doctor.txt
+check "no NCCL is needed to start" [ "$(readelf -d "$KSGRAD" "$LIBRARY" | grep -c 'NEEDED.*nccl')" -eq 0 ]
 check "the verdict is 'ready'" grep -q '^verdict  *ready' doctor.txt
 
 run=(--xc pbe0 --basis def2-svp --grid 0)
@@ -47,4 +49,4 @@ awk 'BEGIN { for (f = 0; f < 8; f++) printf "3\nwater\nO 0 0 0.%d\nH 0 0.75 -0.4
 "$KSGRAD" train train.yaml > out.txt 2> err.txt
 check "three training steps" [ $? -eq 0 ]
 check "a checkpoint is there" [ -s run/ckpt/latest/model.h5 ]
-finish no_gpu 17
+finish no_gpu 19

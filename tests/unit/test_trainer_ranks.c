@@ -47,6 +47,8 @@ static double differ(int64_t n, const double *a, const double *b) {
     return d / big;
 }
 
+static ks_ctx *g_ctx; /* of this rank: ends with the process, because the communicator is destroyed first; no leak */
+
 /* Finds the others and makes a trainer; own: a setting of this rank alone. */
 static ks_status open_rig(world *w, int rank, ks_comm **comm, const char *own, rig *r) {
     ks_status            st      = KS_OK;
@@ -58,7 +60,8 @@ static ks_status open_rig(world *w, int rank, ks_comm **comm, const char *own, r
     snprintf(key, sizeof key, "train.batch=%d", g_scene.batch);
     for (int k = 0; k < g_scene.n_set; k++) set[n++] = g_scene.set[k];
     if (own) set[n++] = own;
-    T_OK(ks_ctx_create(&one, &r->ctx));
+    T_OK(ks_ctx_create(&one, &g_ctx));
+    r->ctx = g_ctx;
     t_config(&r->config, g_scene.file, g_scene.sizes, n, set);
     T_OK(ks_run_data_open(&r->config, &r->data));
     if (w->size > 1) {
@@ -74,7 +77,7 @@ static ks_status close_rig(rig *r, ks_comm *comm, ks_status st) {
     if (st != KS_OK) ks_comm_fail(comm, st, ks_error_message()); /* as the program does */
     ks_trainer_destroy(&r->trainer);
     ks_run_data_close(&r->data);
-    return st; /* the context ends with the process: the communicator is destroyed first */
+    return st;
 }
 
 /* ---- steps ---- */

@@ -133,7 +133,7 @@ KS_NODISCARD ks_status ks_comm_join(ks_comm *comm);
 /* Each in place, queued between fork and join, and capturable (ks_graph). The result has the same bits on all ranks, and the
  * same ones every time for a given number of ranks. BF16 sums are made in fp32 or wider where the transport can. */
 KS_NODISCARD ks_status ks_comm_sum(ks_comm *comm, ks_comm_type type, int64_t n, void *x);
-KS_NODISCARD ks_status ks_comm_min(ks_comm *comm, int64_t n, double *x); /* NaN on any rank: NaN or anything smaller */
+KS_NODISCARD ks_status ks_comm_min(ks_comm *comm, int64_t n, double *x); /* NaN on any rank: NaN */
 /* x (size, n_each): slice `rank` becomes the sum, the others are left undefined; and back. */
 KS_NODISCARD ks_status ks_comm_reduce_scatter(ks_comm *comm, ks_comm_type type, int64_t n_each, void *x);
 KS_NODISCARD ks_status ks_comm_all_gather(ks_comm *comm, ks_comm_type type, int64_t n_each, void *x);

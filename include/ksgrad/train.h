@@ -85,7 +85,7 @@ typedef struct ks_step_result {
     int64_t n_frame, n_masked;
     int64_t n_built;                /* geometries whose tensors were made in this step */
     double  build_seconds, seconds; /* wall time: of building, of the whole step */
-    double  wait_seconds;           /* of it: waiting for other ranks */
+    double  wait_seconds;           /* of it: waiting for other ranks; on a GPU the device waits, unseen */
     int     vote[KS_VOTE_N];
 } ks_step_result;
 

@@ -7,6 +7,7 @@
  * The wait is that part of `together` in which the host waits for other ranks. Speed-up is alone / together,
  * efficiency of the job that over the number of ranks; a rank's own efficiency is compute / together, which leaves out
  * what ranks of one host take from each other. */
+#include <math.h>
 #include <string.h>
 #include "cli/bench.h"
 
@@ -105,12 +106,13 @@ static void report(ranks_bench *r, const bench_op *op, json_t *ops) {
         if (on_host) printf("%11.3f %9.1f %%", 1e3 * t->wait, 100 * t->wait / t->step);
         else printf("%11s %11s", "-", "-");
         printf(" %9.1f %%\n", 100 * t->compute / t->step);
-        json_array_append_new(ranks, json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "rank", k, "host",
-                                               ks_comm_host(r->comm, k), "frames", ks_json_real(t->frames),
-                                               "step_seconds", ks_json_real(t->step), "compute_seconds",
-                                               ks_json_real(t->compute), "wait_seconds", ks_json_real(t->wait),
-                                               "wait_share", ks_json_real(t->wait / t->step), "rank_efficiency",
-                                               ks_json_real(t->compute / t->step)));
+        json_array_append_new(ranks,
+                              json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "rank", k, "host",
+                                        ks_comm_host(r->comm, k), "frames", ks_json_real(t->frames), "step_seconds",
+                                        ks_json_real(t->step), "compute_seconds", ks_json_real(t->compute),
+                                        "wait_seconds", ks_json_real(on_host ? t->wait : NAN), "wait_share",
+                                        ks_json_real(on_host ? t->wait / t->step : NAN), "rank_efficiency",
+                                        ks_json_real(t->compute / t->step)));
     }
     printf(
         "%.0f frames: %d ranks %.3f ms, %.2f frames/s; one rank alone %.3f ms, %.2f frames/s: %.2f times, efficiency "

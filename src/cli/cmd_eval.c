@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include "cli/eval_report.h"
 #include "cli/work.h"
+#include "core/hash.h"
 #include "io/result.h"
 #include "ksgrad/train.h"
 
@@ -135,28 +136,22 @@ static void print_progress(void *user, int64_t done, int64_t all) {
     if (done < all) ks_log(KS_LOG_INFO, "%lld of %lld frames", (long long)done, (long long)all);
 }
 
-static uint64_t hash(uint64_t h, const void *data, int64_t n) { /* FNV-1a, 64 bit */
-    for (int64_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)data)[i]) * 1099511628211u;
-    return h;
-}
-
 /* A rank that has read something else would still give figures. */
 static ks_status check_equal(const eval_job *job) {
     ks_status        st = KS_OK;
     const ks_frames *f  = job->frames;
     const int64_t    n = f->n_frame, n_total = f->atom_off[n];
     const int64_t    how[] = {job->m.refine.kind, job->m.refine.n_build, job->opt.n_cycles, job->opt.reference != NULL};
-    const uint64_t   start = 14695981039346656037u;
-    uint64_t         h     = start;
+    uint64_t         h     = KS_HASH_START;
     if (ks_comm_size(job->m.comm) == 1) return KS_OK;
-    h = hash(h, job->index, n * (int64_t)sizeof *job->index);
-    h = hash(h, f->atom_off, (n + 1) * (int64_t)sizeof *f->atom_off);
-    h = hash(h, f->Z, n_total * (int64_t)sizeof *f->Z);
-    h = hash(h, f->pos, 3 * n_total * (int64_t)sizeof *f->pos);
-    h = hash(h, f->charge, n * (int64_t)sizeof *f->charge);
+    h = ks_hash_bytes(h, job->index, (size_t)n * sizeof *job->index);
+    h = ks_hash_bytes(h, f->atom_off, (size_t)(n + 1) * sizeof *f->atom_off);
+    h = ks_hash_bytes(h, f->Z, (size_t)n_total * sizeof *f->Z);
+    h = ks_hash_bytes(h, f->pos, (size_t)(3 * n_total) * sizeof *f->pos);
+    h = ks_hash_bytes(h, f->charge, (size_t)n * sizeof *f->charge);
     KS_TRY(ks_comm_check_equal(job->m.comm, "the frames to evaluate", h));
     KS_TRY(ks_comm_check_equal(job->m.comm, "options of the evaluation, or whether there are labels",
-                               hash(start, how, sizeof how)));
+                               ks_hash_bytes(KS_HASH_START, how, sizeof how)));
     if (job->m.model) {
         KS_TRY(ks_params_hash(job->m.ctx, ks_model_params(job->m.model), &h));
         KS_TRY(ks_comm_check_equal(job->m.comm, "the weights of the network", h));

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "core/hash.h"
 #include "core/machine.h"
 
 enum { FAILED_TOGETHER_S = 20, FIRST_WORD_S = 1, LOST_S = 2 };
@@ -64,12 +65,6 @@ void ks_cli_ranks_begin(void) {
 
 int         ks_cli_rank(void) { return g_launch.rank; }
 const char *ks_cli_rank_prefix(void) { return g_prefix; }
-
-static uint64_t hash_text(const char *text) { /* FNV-1a */
-    uint64_t h = 14695981039346656037u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 1099511628211u;
-    return h;
-}
 
 /* ---- the end ---- */
 
@@ -146,7 +141,7 @@ static ks_status hash_config(const ks_config *config, uint64_t *hash) {
     c->log            = standard.log;
     c->comm.timeout_s = standard.comm.timeout_s;
     KS_TRY(ks_config_dump(c, &text));
-    *hash = hash_text(text);
+    *hash = ks_hash_bytes(KS_HASH_START, text, strlen(text));
 done:
     KS_FREE(text);
     KS_FREE(c);

@@ -232,11 +232,10 @@ ks_status ks_comm_fetch_wait(ks_comm *c, ks_fetch *fetch, const char *what, int6
     ks_status st = KS_OK;
     if (!c) return ks_fetch_wait(fetch);
     ks_control_wait_begin(c->control, what, step);
-    for (int64_t turn = 0, ready = 0;; turn++) {
+    for (int64_t turn = 0;; turn++) {
         int is_ready = 0;
         KS_TRY(ks_fetch_is_ready(fetch, &is_ready));
-        ready = is_ready;
-        if (ready) break;
+        if (is_ready) break;
         KS_TRY(ks_comm_poll(c));
         if (turn >= 200) {
             const int64_t         us = turn < 400 ? 50 : turn < 600 ? 200 : 1000;

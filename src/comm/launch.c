@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "comm/nodelist.h"
 #include "comm/transport.h"
+#include "core/hash.h"
 #include "core/text.h"
 #include "ksgrad/comm.h"
 
@@ -74,19 +75,16 @@ done:
     return st;
 }
 
-/* FNV-1a over texts, each with its end, so that "1","23" is not "12","3". */
+/* A text with its end, so that "1","23" is not "12","3". */
 static uint64_t hash_text(uint64_t h, const char *text) {
-    for (text = text ? text : "";; text++) {
-        h = (h ^ (unsigned char)*text) * 1099511628211u;
-        if (!*text) return h;
-    }
+    return ks_hash_bytes(h, text ? text : "", text ? strlen(text) + 1 : 1);
 }
 static uint64_t hash_number(uint64_t h, int64_t value) {
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)value);
     return hash_text(h, text);
 }
-static uint64_t hash_begin(const char *text) { return hash_text(14695981039346656037u, text); }
+static uint64_t hash_begin(const char *text) { return hash_text(KS_HASH_START, text); }
 
 /* ---- where rank 0 listens ---- */
 

@@ -1,13 +1,8 @@
 /* trainer_data.c -- see train.h: the data of a run. */
 #include <stdio.h>
 #include <string.h>
+#include "core/hash.h"
 #include "ksgrad/train.h"
-
-static uint64_t hash(uint64_t h, const void *data, int64_t n) { /* FNV-1a, 64 bit */
-    const unsigned char *p = (const unsigned char *)data;
-    for (int64_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3ULL;
-    return h;
-}
 
 /* ---- split ---- */
 
@@ -101,12 +96,13 @@ done:
 static void make_hash(ks_run_data *d) {
     const ks_frames *f       = d->frames;
     const int64_t    n_total = f->atom_off[f->n_frame];
-    uint64_t         h       = 0xcbf29ce484222325ULL;
-    h                        = hash(h, f->atom_off, (f->n_frame + 1) * (int64_t)sizeof f->atom_off[0]);
-    h                        = hash(h, f->Z, n_total * (int64_t)sizeof f->Z[0]);
-    h                        = hash(h, f->pos, n_total * 3 * (int64_t)sizeof f->pos[0]);
-    h                        = hash(h, f->charge, f->n_frame * (int64_t)sizeof f->charge[0]);
-    for (int p = 0; p < KS_N_PART; p++) h = hash(h, d->split->index[p], d->split->n[p] * (int64_t)sizeof(int64_t));
+    uint64_t         h       = KS_HASH_START;
+    h                        = ks_hash_bytes(h, f->atom_off, (size_t)(f->n_frame + 1) * sizeof f->atom_off[0]);
+    h                        = ks_hash_bytes(h, f->Z, (size_t)n_total * sizeof f->Z[0]);
+    h                        = ks_hash_bytes(h, f->pos, (size_t)(n_total * 3) * sizeof f->pos[0]);
+    h                        = ks_hash_bytes(h, f->charge, (size_t)f->n_frame * sizeof f->charge[0]);
+    for (int p = 0; p < KS_N_PART; p++)
+        h = ks_hash_bytes(h, d->split->index[p], (size_t)d->split->n[p] * sizeof(int64_t));
     d->hash = h;
 }
 

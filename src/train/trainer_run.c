@@ -253,7 +253,7 @@ static ks_status record(run *r, const ks_step_result *s) {
     ks_row_set(&row, KS_COL_ms_step, 1e3 * s->seconds);
     ks_row_set(&row, KS_COL_ms_build, 1e3 * s->build_seconds);
     ks_row_set(&row, KS_COL_frames_per_s, (double)s->n_frame / s->seconds);
-    if (r->comm) ks_row_set(&row, KS_COL_ms_wait, 1e3 * s->wait_seconds);
+    if (r->comm && !ks_comm_is_queued(r->comm)) ks_row_set(&row, KS_COL_ms_wait, 1e3 * s->wait_seconds);
     ks_row_set(&row, KS_COL_world, (double)ks_comm_size(r->comm));
     KS_TRY(ks_run_metrics_write(r->metrics, "train", s->step, &row, NULL));
     if (s->n_masked) {
